@@ -1,0 +1,2 @@
+// Package autoscale decides how many instances a service needs, and why.
+package autoscale

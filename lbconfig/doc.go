@@ -1,0 +1,2 @@
+// Package lbconfig renders the load balancer's configuration from a model.
+package lbconfig

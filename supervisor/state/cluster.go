@@ -1,0 +1,208 @@
+package state
+
+import (
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/supervisord/supervisord/autoscale"
+)
+
+// SchemaVersion is the version of the snapshot's form. A daemon reads this
+// version and the ones before it, and refuses later ones.
+const SchemaVersion = 1
+
+// Cluster is the whole replicated state at one index of the log. It is a
+// value: copies share their tables and none of them ever changes.
+type Cluster struct {
+	Schema int `json:"schema"`
+	// Index is the log index of the last command applied.
+	Index uint64 `json:"index"`
+	// Time is the latest time that any command carried. It never goes back.
+	Time time.Time `json:"time"`
+	// ID is made once, when the cluster begins; it marks what is ours.
+	ID        string               `json:"id"`
+	Spec      Spec                 `json:"spec"`
+	Hosts     Table[Host]          `json:"hosts"`
+	Scales    Table[Scale]         `json:"scales"`
+	Instances Table[Instance]      `json:"instances"`
+	Failures  Table[FailureStreak] `json:"failures"`
+	Events    Table[Event]         `json:"events"`
+	// LastEvent is the sequence number of the newest event.
+	LastEvent uint64 `json:"last_event"`
+}
+
+// Host is one machine of the cluster, by name.
+type Host struct {
+	Name string `json:"name"`
+	// Address is where the instances of this host are published.
+	Address string `json:"address"`
+	// CPUs are cores, Memory is in bytes.
+	CPUs    float64 `json:"cpus"`
+	Memory  int64   `json:"memory"`
+	Version string  `json:"version"`
+	// Routes is the index up to which this host's nginx is known to serve
+	// the state: no request goes to an instance that drained before it.
+	Routes uint64 `json:"routes"`
+	// Sites that nginx refused keep their last good form; the reason by
+	// service.
+	RejectedSites map[string]string `json:"rejected_sites,omitempty"`
+	// SpecError is why this host's compose file is not in force; empty when
+	// it is.
+	SpecError string `json:"spec_error,omitempty"`
+}
+
+// Scale is how many instances a service should have, and why.
+type Scale struct {
+	Service string `json:"service"`
+	Desired int    `json:"desired"`
+	// Hold is the count an operator asked for by hand; nil when the load
+	// decides.
+	Hold *int `json:"hold,omitempty"`
+	// LastOut and LastIn are when the count last grew and shrank by decision.
+	LastOut time.Time `json:"last_out,omitzero"`
+	LastIn  time.Time `json:"last_in,omitzero"`
+	// Decision is the one that set Desired; zero where the spec or an
+	// operator did.
+	Decision autoscale.Decision `json:"decision,omitzero"`
+}
+
+// FailureStreak counts the failures of a service in a row, for backoff.
+type FailureStreak struct {
+	Service string    `json:"service"`
+	Count   int       `json:"count"`
+	Last    time.Time `json:"last"`
+	// Retry is the earliest time of the next attempt.
+	Retry time.Time `json:"retry"`
+	// Reason is that of the last failure; Slot the number it had.
+	Reason string `json:"reason"`
+	Slot   int    `json:"slot"`
+}
+
+// Phase is where an instance stands in its life. It moves only forward:
+//
+//	assigned ──► starting ──► ready ──► draining ──► (gone)
+//	    └────────────┴──────────┴──────────┴──► failed ──► (gone)
+type Phase string
+
+// The phases.
+const (
+	// Assigned: placed on a host whose agent has not started it yet.
+	Assigned Phase = "assigned"
+	// Starting: the container runs and its health check has not passed yet.
+	Starting Phase = "starting"
+	// Ready: it serves.
+	Ready Phase = "ready"
+	// Draining: it gets no new requests and leaves when the old are done.
+	Draining Phase = "draining"
+	// Failed: it will not serve again; its container is being removed.
+	Failed Phase = "failed"
+)
+
+// Instance is one container that the cluster wants, by id.
+type Instance struct {
+	// ID is unique for all time: the name and the index it was placed at.
+	ID string `json:"id"`
+	// Name is "<service>-<slot>" and the container's name; it is used again
+	// after the instance is gone.
+	Name    string `json:"name"`
+	Service string `json:"service"`
+	Slot    int    `json:"slot"`
+	Host    string `json:"host"`
+	// Revision is the hash of the definition it was created from.
+	Revision string `json:"revision"`
+	Phase    Phase  `json:"phase"`
+	// PhaseAt and PhaseIndex say since when.
+	PhaseAt    time.Time `json:"phase_at"`
+	PhaseIndex uint64    `json:"phase_index"`
+	PlacedAt   time.Time `json:"placed_at"`
+	// Container is the engine's id, Address the "IP:port" that nginx uses;
+	// empty until the host has started it or where there is no ingress.
+	Container string `json:"container,omitempty"`
+	Address   string `json:"address,omitempty"`
+	// Reason is why it is in its phase.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Active says whether the instance counts towards the desired number: it
+// serves, or will.
+func (i Instance) Active() bool {
+	return i.Phase == Assigned || i.Phase == Starting || i.Phase == Ready
+}
+
+// InstanceName is the name of a service's instance in a slot.
+func InstanceName(service string, slot int) string {
+	return fmt.Sprintf("%s-%d", service, slot)
+}
+
+// InstanceID is the id of the instance that takes the slot at a log index.
+func InstanceID(service string, slot int, index uint64) string {
+	return fmt.Sprintf("%s-%d.%d", service, slot, index)
+}
+
+// Event is something that happened and that an operator may want to know.
+type Event struct {
+	// Seq counts up by one without a gap.
+	Seq      uint64    `json:"seq"`
+	At       time.Time `json:"at"`
+	Kind     EventKind `json:"kind"`
+	Service  string    `json:"service,omitempty"`
+	Instance string    `json:"instance,omitempty"`
+	Host     string    `json:"host,omitempty"`
+	// Message is a sentence for people.
+	Message string `json:"message"`
+}
+
+// EventKind groups events for machines.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventClusterStarted   EventKind = "cluster_started"
+	EventHostJoined       EventKind = "host_joined"
+	EventSpecAccepted     EventKind = "spec_accepted"
+	EventSpecRejected     EventKind = "spec_rejected"
+	EventScaledOut        EventKind = "scaled_out"
+	EventScaledIn         EventKind = "scaled_in"
+	EventHeld             EventKind = "held"
+	EventReleased         EventKind = "released"
+	EventInstancePlaced   EventKind = "instance_placed"
+	EventInstanceReady    EventKind = "instance_ready"
+	EventInstanceDraining EventKind = "instance_draining"
+	EventInstanceFailed   EventKind = "instance_failed"
+	EventInstanceGone     EventKind = "instance_gone"
+	EventSiteRejected     EventKind = "site_rejected"
+	EventSiteAccepted     EventKind = "site_accepted"
+	EventOrphanRemoved    EventKind = "orphan_removed"
+)
+
+// MaxEvents is how many events the state keeps; the oldest go first.
+const MaxEvents = 1000
+
+// New is the state before the first command.
+func New() Cluster { return Cluster{Schema: SchemaVersion} }
+
+// Of walks the instances of a service in the order of their ids.
+func (c Cluster) Of(service string) iter.Seq[Instance] {
+	return func(yield func(Instance) bool) {
+		// Ids begin with the service's name, and so do those of a service
+		// named "<service>-x".
+		for _, i := range c.Instances.Prefix(service + "-") {
+			if i.Service == service && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// EventsAfter returns the events with a sequence number above seq, oldest
+// first.
+func (c Cluster) EventsAfter(seq uint64) []Event {
+	var out []Event
+	for e := range c.Events.Values() {
+		if e.Seq > seq {
+			out = append(out, e)
+		}
+	}
+	return out
+}
