@@ -74,9 +74,11 @@ type FailureStreak struct {
 	Last    time.Time `json:"last"`
 	// Retry is the earliest time of the next attempt.
 	Retry time.Time `json:"retry"`
-	// Reason is that of the last failure; Slot the number it had.
+	// Reason is that of the last failure.
 	Reason string `json:"reason"`
-	Slot   int    `json:"slot"`
+	// TakenSlots are numbers whose names belong to containers that are not
+	// ours.
+	TakenSlots []int `json:"taken_slots,omitempty"`
 }
 
 // Phase is where an instance stands in its life. It moves only forward:
@@ -166,11 +168,11 @@ const (
 	EventScaledIn         EventKind = "scaled_in"
 	EventHeld             EventKind = "held"
 	EventReleased         EventKind = "released"
-	EventInstancePlaced   EventKind = "instance_placed"
 	EventInstanceReady    EventKind = "instance_ready"
 	EventInstanceDraining EventKind = "instance_draining"
 	EventInstanceFailed   EventKind = "instance_failed"
 	EventInstanceGone     EventKind = "instance_gone"
+	EventInstanceLog      EventKind = "instance_log"
 	EventSiteRejected     EventKind = "site_rejected"
 	EventSiteAccepted     EventKind = "site_accepted"
 	EventOrphanRemoved    EventKind = "orphan_removed"
@@ -193,6 +195,23 @@ func (c Cluster) Of(service string) iter.Seq[Instance] {
 			}
 		}
 	}
+}
+
+// Unrouted says whether every host's nginx is known to have left the instance
+// out since it began to drain.
+func (c Cluster) Unrouted(i Instance) bool {
+	if i.Phase == Ready {
+		return false
+	}
+	for h := range c.Hosts.Values() {
+		// A site that nginx refused goes on in a form that may still name the
+		// instance.
+		_, rejected := h.RejectedSites[i.Service]
+		if h.Routes < i.PhaseIndex || rejected {
+			return false
+		}
+	}
+	return true
 }
 
 // EventsAfter returns the events with a sequence number above seq, oldest

@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/supervisord/supervisord/lbconfig"
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// Replica is the replicated state as this host has it.
+type Replica interface {
+	// Current returns the state and a channel that is closed when there is a
+	// newer one.
+	Current() (state.Cluster, <-chan struct{})
+}
+
+// Reporter commits what the agent saw.
+type Reporter interface {
+	// Propose commits the commands together and returns one error each, as
+	// state.Apply does; err says why nothing is known to be committed.
+	Propose(ctx context.Context, cmds ...state.Command) (refused []error, err error)
+}
+
+// Prober asks an instance whether it is well.
+type Prober interface {
+	// Probe returns nil when the instance answers as it should. applies is
+	// false where the service has nothing that could be asked from outside.
+	Probe(ctx context.Context, s state.Service, c Container) (applies bool, err error)
+}
+
+// LoadBalancer is this host's nginx.
+type LoadBalancer interface {
+	// Apply puts a configuration in force; see lbconfig/nginx.
+	Apply(ctx context.Context, cfg lbconfig.Config) (lbconfig.Outcome, error)
+}
+
+// Engine is all that an agent needs of the container engine.
+type Engine interface {
+	Runtime
+	Resources
+	Watcher
+	Tailer
+}
+
+// Options are the parts of an agent. All are required but Connections.
+type Options struct {
+	// Host is this host's name in the state, Address where its instances are
+	// published.
+	Host    string
+	Address string
+	Engine  Engine
+	Balance LoadBalancer
+	Replica Replica
+	Report  Reporter
+	Prober  Prober
+	// Connections counts the open connections to a published address, so that
+	// a draining instance is seen to be done; nil waits out the drain time
+	// only where nginx has not confirmed.
+	Connections func(address string) (int, error)
+	// Listen and Status are lbconfig.Config's; Listen where the compose file
+	// says nothing.
+	Listen []string
+	Status string
+	Log    *slog.Logger
+}
+
+// Agent makes one host follow the state.
+type Agent struct {
+	Options
+	view  *view
+	ports *ports
+	// wake has room for one: the loop looks again.
+	wake chan struct{}
+	// launches bounds how many containers are created at once.
+	launches chan struct{}
+	prepare  preparer
+}
+
+// The engine creates some containers side by side faster than one after the
+// other; beyond this many it only gets slower for each.
+const maxLaunches = 6
+
+// New makes an agent; Run starts it.
+func New(o Options) *Agent {
+	return &Agent{
+		Options:  o,
+		view:     newView(),
+		ports:    newPorts(),
+		wake:     make(chan struct{}, 1),
+		launches: make(chan struct{}, maxLaunches),
+		prepare:  preparer{engine: o.Engine},
+	}
+}
+
+// Run works until the context ends. What it has started goes on running.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { return newRouter(a).run(ctx) })
+	g.Go(func() error { return a.loop(ctx) })
+	return g.Wait()
+}
+
+// Containers returns this cluster's containers on this host as last seen.
+func (a *Agent) Containers() []Container {
+	l, _ := a.view.local(a.Host, time.Now())
+	return l.Containers
+}
+
+func (a *Agent) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// watch keeps the view up to date. The engine may restart at any time.
+func (a *Agent) watch(ctx context.Context) error {
+	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
+	wait := shortest
+	for {
+		err := a.Engine.Watch(ctx, func(e Event) {
+			if e.Kind == Connected {
+				wait = shortest
+				if err := a.relist(ctx); err != nil {
+					a.Log.WarnContext(ctx, "cannot list containers", "err", err)
+				}
+			}
+			a.view.event(e)
+			a.poke()
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.Log.WarnContext(ctx, "the engine's event stream ended, trying again", "err", err, "in", wait)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, longest)
+	}
+}
+
+func (a *Agent) relist(ctx context.Context) error {
+	list, err := a.Engine.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	a.view.list(list, time.Now())
+	return nil
+}
+
+// outcome of one piece of work.
+type outcome struct {
+	key string
+	err error
+}
+
+const (
+	// lookAgain is how often the loop looks without being woken.
+	lookAgain = time.Second
+	// relistEvery is how often the engine is asked for its whole list, in case
+	// an event was lost.
+	relistEvery = 30 * time.Second
+	// retryAfter is the pause after work that failed.
+	retryAfter = time.Second
+)
+
+// loop starts the work that is needed and waits for it at its end.
+func (a *Agent) loop(ctx context.Context) error {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	done := make(chan outcome)
+	busy := map[string]bool{}
+	notBefore := map[string]time.Time{}
+	mons := newMonitors(a)
+	defer mons.stop()
+	listed := time.Now()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		c, changed := a.Replica.Current()
+		now := time.Now()
+		local, synced := a.view.local(a.Host, now)
+		if synced && c.ID != "" {
+			for _, op := range Diff(c, local) {
+				key := op.Key()
+				if busy[key] || now.Before(notBefore[key]) {
+					continue
+				}
+				busy[key] = true
+				workers.Go(func() {
+					err := a.work(ctx, c, op)
+					select {
+					case done <- outcome{key, err}:
+					case <-ctx.Done():
+					}
+				})
+			}
+			mons.follow(ctx, c, local)
+		}
+		if now.Sub(listed) >= relistEvery {
+			listed = now
+			if err := a.relist(ctx); err != nil && ctx.Err() == nil {
+				a.Log.WarnContext(ctx, "cannot list containers", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-a.wake:
+		case <-tick.C:
+		case o := <-done:
+			delete(busy, o.key)
+			delete(notBefore, o.key)
+			if o.err != nil && !errors.Is(o.err, context.Canceled) {
+				notBefore[o.key] = time.Now().Add(retryAfter)
+				a.Log.WarnContext(ctx, "will try again", "what", o.key, "err", o.err)
+			}
+		}
+	}
+}
+
+// sleep waits, or returns why the context ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// OpKind is what an agent has to do for one instance or container.
+type OpKind string
+
+// The kinds of work, in the order of an instance's life.
+const (
+	// OpLaunch: create and start the container of an assigned instance.
+	OpLaunch OpKind = "launch"
+	// OpAdopt: the container of an assigned instance runs already; report it.
+	OpAdopt OpKind = "adopt"
+	// OpFail: the container of an active instance has ended; report it.
+	OpFail OpKind = "fail"
+	// OpRetire: an instance that drains gets no requests any more; let it
+	// finish, stop it, remove it, report it gone.
+	OpRetire OpKind = "retire"
+	// OpClear: an instance has failed; remove what is left and report it gone.
+	OpClear OpKind = "clear"
+	// OpOrphan: a container of ours that the state does not know; remove it.
+	OpOrphan OpKind = "orphan"
+	// OpInspect: a container runs and its process is not known yet.
+	OpInspect OpKind = "inspect"
+)
+
+// Op is one piece of work. Container is zero where there is none.
+type Op struct {
+	Kind      OpKind
+	Instance  state.Instance
+	Container Container
+	// Why is the reason of OpFail.
+	Why string
+}
+
+// Key names what the work is about: no two pieces with one key run at once.
+func (o Op) Key() string { return cmp.Or(o.Instance.ID, o.Container.Instance, o.Container.ID) }
+
+// Local is what an agent knows of its own host.
+type Local struct {
+	Host       string
+	Containers []Container
+	// Sick are ready instances that do not answer their health check, and why.
+	Sick map[string]string
+	Now  time.Time
+}
+
+// Diff is the work that is left on a host: what the state wants there, against
+// the containers that are there. It is pure, and its answer is in the order
+// of the keys.
+func Diff(want state.Cluster, here Local) []Op {
+	host := here.Host
+	byInstance := make(map[string]Container, len(here.Containers))
+	var ops []Op
+	for _, c := range here.Containers {
+		i, known := want.Instances.Get(c.Instance)
+		if !known || i.Host != host {
+			ops = append(ops, Op{Kind: OpOrphan, Container: c})
+			continue
+		}
+		// A second container of one instance is a leftover of a launch that
+		// was cut off: the one that the state names stays, else the first.
+		if other, twice := byInstance[c.Instance]; twice {
+			if c.ID == i.Container {
+				c, other = other, c
+				byInstance[c.Instance] = other
+			}
+			ops = append(ops, Op{Kind: OpOrphan, Container: c})
+			continue
+		}
+		byInstance[c.Instance] = c
+	}
+	for i := range want.Instances.Values() {
+		if i.Host != host {
+			continue
+		}
+		c, exists := byInstance[i.ID]
+		if op, needed := diffOne(want, here, i, c, exists); needed {
+			ops = append(ops, op)
+		}
+	}
+	slices.SortStableFunc(ops, func(a, b Op) int {
+		return cmp.Or(cmp.Compare(a.Key(), b.Key()), cmp.Compare(a.Container.ID, b.Container.ID))
+	})
+	return ops
+}
+
+func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exists bool) (Op, bool) {
+	op := Op{Instance: i, Container: c}
+	switch i.Phase {
+	case state.Assigned:
+		switch {
+		case !exists:
+			op.Kind = OpLaunch
+		case c.Running:
+			op.Kind = OpAdopt
+		default:
+			op.Kind, op.Why = OpFail, ending(c)
+		}
+		return op, true
+	case state.Starting, state.Ready:
+		switch {
+		case !exists:
+			op.Kind, op.Why = OpFail, "its container is gone; somebody else removed it"
+			return op, true
+		case !c.Running:
+			op.Kind, op.Why = OpFail, ending(c)
+			return op, true
+		case i.Phase == state.Ready && sickness(here, c) != "" && !replacing(want, i.Service):
+			op.Kind, op.Why = OpFail, sickness(here, c)
+			return op, true
+		case c.PID == 0:
+			op.Kind = OpInspect
+			return op, true
+		}
+	case state.Draining:
+		op.Kind = OpRetire
+		// Without a container there is nothing to wait for; with one, it is
+		// stopped only when no nginx sends to it, or its time is up.
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i))
+	case state.Failed:
+		// A sick instance may still be busy; it gets the same time.
+		op.Kind = OpClear
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i))
+	}
+	return op, false
+}
+
+func sickness(here Local, c Container) string {
+	if c.Health == HealthUnhealthy {
+		return "its container's own health check fails"
+	}
+	return here.Sick[c.Instance]
+}
+
+// replacing says whether an instance of the service is on its way. As long as
+// one is, a sick instance stays: when all look sick at once it is the check,
+// or something they share, that is at fault, and taking them all out would
+// make an outage of it. So they go one at a time, each only after the one
+// before has been replaced by a well one.
+func replacing(want state.Cluster, service string) bool {
+	for i := range want.Of(service) {
+		if i.Phase == state.Assigned || i.Phase == state.Starting {
+			return true
+		}
+	}
+	f, failing := want.Failures.Get(service)
+	return failing && f.Count > 1 && want.Time.Before(f.Retry)
+}
+
+// DefaultDrain is the drain time of a service that is no longer in the spec.
+const DefaultDrain = 30 * time.Second
+
+// DrainEnd is when a draining instance is stopped whatever it still does.
+func DrainEnd(c state.Cluster, i state.Instance) time.Time {
+	return i.PhaseAt.Add(cmp.Or(c.Spec.Services[i.Service].Drain, DefaultDrain))
+}
+
+// ending says how a container ended.
+func ending(c Container) string {
+	if c.OOMKilled {
+		return fmt.Sprintf("killed for lack of memory (exit code %d)", c.ExitCode)
+	}
+	return fmt.Sprintf("its container ended with exit code %d", c.ExitCode)
+}

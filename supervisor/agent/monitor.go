@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// How instances are checked. While one starts it is asked again and again,
+// because each wait is time without its help; a ready one is asked at its
+// service's own interval, and more often once it has failed to answer.
+const (
+	startFirst   = 10 * time.Millisecond
+	startLongest = 250 * time.Millisecond
+	// startTimeout is how long an instance may take to become ready, beyond
+	// its container's own start period.
+	startTimeout = time.Minute
+	steadyEvery  = 30 * time.Second
+	suspectEvery = time.Second
+	sickAfter    = 3
+)
+
+// monitors are the health checks of this host's instances, one goroutine an
+// instance and phase.
+type monitors struct {
+	agent   *Agent
+	wg      sync.WaitGroup
+	running map[monitorKey]context.CancelFunc
+}
+
+type monitorKey struct {
+	instance  string
+	phase     state.Phase
+	container string
+	// spec is the revision of the file: an edit may change the check.
+	spec uint64
+}
+
+func newMonitors(a *Agent) *monitors {
+	return &monitors{agent: a, running: map[monitorKey]context.CancelFunc{}}
+}
+
+// follow starts and ends checks so that they are those of the state.
+func (m *monitors) follow(ctx context.Context, c state.Cluster, l Local) {
+	wanted := map[monitorKey]bool{}
+	for _, container := range l.Containers {
+		i, ok := c.Instances.Get(container.Instance)
+		if !ok || !container.Running || i.Host != l.Host || i.Container != container.ID {
+			continue
+		}
+		if i.Phase != state.Starting && i.Phase != state.Ready {
+			continue
+		}
+		s, ok := c.Spec.Services[i.Service]
+		if !ok {
+			continue
+		}
+		key := monitorKey{i.ID, i.Phase, container.ID, c.Spec.Revision}
+		wanted[key] = true
+		if m.running[key] != nil {
+			continue
+		}
+		mctx, cancel := context.WithCancel(ctx)
+		m.running[key] = cancel
+		m.wg.Go(func() {
+			if i.Phase == state.Starting {
+				m.agent.awaitReady(mctx, s, i, container)
+			} else {
+				m.agent.keepWatch(mctx, s, i, container)
+			}
+		})
+	}
+	for key, cancel := range m.running {
+		if !wanted[key] {
+			cancel()
+			delete(m.running, key)
+		}
+	}
+}
+
+func (m *monitors) stop() {
+	for _, cancel := range m.running {
+		cancel()
+	}
+	m.wg.Wait()
+}
+
+// check asks an instance once. What can be asked from outside decides; where
+// there is nothing to ask, the container's own check does, and where there is
+// none either, that it runs.
+func (a *Agent) check(ctx context.Context, s state.Service, c Container) error {
+	applies, err := a.Prober.Probe(ctx, s, c)
+	if applies {
+		return err
+	}
+	if now, ok := a.view.get(c.Instance); ok {
+		c = now
+	}
+	switch c.Health {
+	case HealthNone, HealthHealthy:
+		return nil
+	}
+	return fmt.Errorf("its container's own health check says %s", c.Health)
+}
+
+// awaitReady asks until the instance answers, and reports it ready; or failed
+// when it takes too long.
+func (a *Agent) awaitReady(ctx context.Context, s state.Service, i state.Instance, c Container) {
+	limit := startTimeout
+	if hc := s.Container.Healthcheck; hc != nil {
+		limit += hc.StartPeriod
+	}
+	deadline := i.PhaseAt.Add(limit)
+	for wait := startFirst; ; wait = min(wait*3/2, startLongest) {
+		err := a.check(ctx, s, c)
+		var cmd state.Command
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			cmd = state.Observe{ID: i.ID, Phase: state.Ready, Container: c.ID, Address: c.Address}
+		case time.Now().After(deadline):
+			cmd = state.Fail{ID: i.ID, Reason: fmt.Sprintf("not ready within %s: %v", limit, err)}
+		}
+		if cmd != nil {
+			err := a.report(ctx, cmd)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			a.Log.WarnContext(ctx, "cannot report, trying again", "instance", i.Name, "err", err)
+			wait = startLongest
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// keepWatch asks a ready instance from time to time and marks it sick when it
+// fails to answer sickAfter times in a row.
+func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance, c Container) {
+	every := steadyEvery
+	if s.Ingress != nil {
+		every = cmp.Or(s.Ingress.Health.Every, steadyEvery)
+	}
+	for failures := 0; ; {
+		wait := every
+		if failures > 0 {
+			wait = min(suspectEvery, every)
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+		err := a.check(ctx, s, c)
+		if ctx.Err() != nil {
+			return
+		}
+		why := ""
+		if failures++; err == nil {
+			failures = 0
+		} else {
+			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "times", failures, "err", err)
+		}
+		if failures >= sickAfter {
+			why = fmt.Sprintf("it failed %d health checks in a row: %v", sickAfter, err)
+		}
+		if (failures == 0 || failures >= sickAfter) && a.view.mark(i.ID, why) {
+			a.poke()
+		}
+	}
+}

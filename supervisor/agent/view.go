@@ -1,0 +1,178 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// settling is how long the engine's list may contradict what was seen done.
+const settling = 5 * time.Second
+
+// view is what this agent knows of the engine's containers: the last list,
+// brought up to date by events and by the agent's own deeds. A container that
+// was seen to die stays dead whatever a list says, because lists are stale
+// for some hundred milliseconds after a death.
+type view struct {
+	mu         sync.Mutex
+	synced     bool
+	containers map[string]seen
+	ends       map[string]Event
+	ooms       map[string]bool
+	removed    map[string]time.Time
+	sick       map[string]string
+}
+
+type seen struct {
+	Container
+	added time.Time
+}
+
+func newView() *view {
+	return &view{
+		containers: map[string]seen{},
+		ends:       map[string]Event{},
+		ooms:       map[string]bool{},
+		removed:    map[string]time.Time{},
+		sick:       map[string]string{},
+	}
+}
+
+// local returns what is known; false before the first list.
+func (v *view) local(host string, now time.Time) (Local, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l := Local{Host: host, Sick: maps.Clone(v.sick), Now: now}
+	for _, c := range v.containers {
+		l.Containers = append(l.Containers, c.Container)
+	}
+	slices.SortFunc(l.Containers, func(a, b Container) int { return cmp.Compare(a.ID, b.ID) })
+	return l, v.synced
+}
+
+func (v *view) get(instance string) (Container, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.containers {
+		if c.Instance == instance {
+			return c.Container, true
+		}
+	}
+	return Container{}, false
+}
+
+// list takes in a whole list of the engine.
+func (v *view) list(containers []Container, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fresh := map[string]seen{}
+	for _, c := range containers {
+		if at, gone := v.removed[c.ID]; gone && now.Sub(at) < settling {
+			continue
+		}
+		was, known := v.containers[c.ID]
+		if !known {
+			was.added = now
+		}
+		if c.Running && c.PID == 0 {
+			c.PID = was.PID
+		}
+		fresh[c.ID] = seen{v.withEnd(c), was.added}
+	}
+	for id, c := range v.containers {
+		if _, listed := fresh[id]; !listed && now.Sub(c.added) < settling {
+			fresh[id] = c
+		}
+	}
+	v.containers, v.synced = fresh, true
+	v.forget(now)
+}
+
+// forget drops notes on containers that are long gone.
+func (v *view) forget(now time.Time) {
+	for id, at := range v.removed {
+		if now.Sub(at) >= settling {
+			delete(v.removed, id)
+		}
+	}
+	for id, e := range v.ends {
+		if _, here := v.containers[id]; !here && now.Sub(e.At) > time.Hour {
+			delete(v.ends, id)
+			delete(v.ooms, id)
+		}
+	}
+}
+
+func (v *view) withEnd(c Container) Container {
+	if end, ended := v.ends[c.ID]; ended {
+		c.Running, c.PID, c.ExitCode, c.EndedAt = false, 0, end.ExitCode, end.At
+		c.OOMKilled = c.OOMKilled || v.ooms[c.ID]
+	}
+	return c
+}
+
+// put takes in one container as it was just created or inspected.
+func (v *view) put(c Container, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	was, known := v.containers[c.ID]
+	if !known {
+		was.added = now
+	}
+	v.containers[c.ID] = seen{v.withEnd(c), was.added}
+}
+
+// remove takes in that a container is gone.
+func (v *view) remove(id string, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.containers, id)
+	v.removed[id] = now
+}
+
+// event takes in what the engine tells.
+func (v *view) event(e Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c, known := v.containers[e.Container]
+	switch e.Kind {
+	case OOM:
+		v.ooms[e.Container] = true
+	case Died:
+		v.ends[e.Container] = e
+	case Started:
+		// Somebody has started a container again by hand.
+		delete(v.ends, e.Container)
+		delete(v.ooms, e.Container)
+		if known && !c.Running {
+			c.Running, c.PID = true, 0
+		}
+	case HealthChanged:
+		c.Health = e.Health
+	case Removed:
+		delete(v.containers, e.Container)
+		v.removed[e.Container] = e.At
+		return
+	}
+	if known {
+		v.containers[e.Container] = seen{v.withEnd(c.Container), c.added}
+	}
+}
+
+// mark notes whether an instance answers its health check; an empty why means
+// that it does. It says whether anything changed.
+func (v *view) mark(instance, why string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.sick[instance] == why {
+		return false
+	}
+	if why == "" {
+		delete(v.sick, instance)
+	} else {
+		v.sick[instance] = why
+	}
+	return true
+}

@@ -1,0 +1,194 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// reconcile brings the instances of one service to the wanted count and to
+// its current definition.
+func (r *round) reconcile(s state.Service) {
+	scale, ok := r.Cluster.Scales.Get(s.Name)
+	if !ok {
+		return
+	}
+	if s.Stateful {
+		r.replaceStopFirst(s)
+	}
+	r.shrink(s, scale.Desired)
+	r.grow(s, scale.Desired)
+}
+
+// count of a service's instances, the active ones apart by definition.
+type count struct {
+	active, ready, outdated int
+}
+
+func (r *round) count(s state.Service) count {
+	var n count
+	for i := range r.Cluster.Of(s.Name) {
+		if !i.Active() {
+			continue
+		}
+		n.active++
+		if i.Phase == state.Ready {
+			n.ready++
+		}
+		if i.Revision != s.Hash {
+			n.outdated++
+		}
+	}
+	return n
+}
+
+// replaceStopFirst takes an outdated instance that owns data out of service;
+// grow starts the new one when the old is gone, so there are never two.
+func (r *round) replaceStopFirst(s state.Service) {
+	for i := range r.Cluster.Of(s.Name) {
+		if i.Active() && i.Revision != s.Hash {
+			r.do(state.Drain{ID: i.ID, Why: "its definition changed"}, "outdated")
+		}
+	}
+}
+
+// shrink drains what is over the wanted count. While outdated instances are
+// being replaced one at a time, the one over the count is the new one, and an
+// old one leaves only when enough others serve.
+func (r *round) shrink(s state.Service, want int) {
+	for n := r.count(s); n.active > want; n = r.count(s) {
+		victim, ok := r.victim(s)
+		if !ok {
+			return
+		}
+		why := fmt.Sprintf("%d of %s are wanted", want, s.Name)
+		if victim.Revision != s.Hash {
+			why = "its definition changed"
+			if victim.Phase == state.Ready && n.ready <= want {
+				return
+			}
+		}
+		if !r.do(state.Drain{ID: victim.ID, Why: why}, "over the wanted count") {
+			return
+		}
+	}
+}
+
+// victim is the instance that is missed least: outdated before current, not
+// serving before serving, the youngest first.
+func (r *round) victim(s state.Service) (state.Instance, bool) {
+	active := slices.Collect(func(yield func(state.Instance) bool) {
+		for i := range r.Cluster.Of(s.Name) {
+			if i.Active() && !yield(i) {
+				return
+			}
+		}
+	})
+	if len(active) == 0 {
+		return state.Instance{}, false
+	}
+	// While an outdated instance is being replaced, the new one that still
+	// starts must not be the victim of its own surge; hence outdated first.
+	return slices.MinFunc(active, func(a, b state.Instance) int {
+		return cmp.Or(
+			cmpBool(a.Revision != s.Hash, b.Revision != s.Hash),
+			cmpBool(a.Phase != state.Ready, b.Phase != state.Ready),
+			b.PlacedAt.Compare(a.PlacedAt),
+			cmp.Compare(b.Slot, a.Slot),
+			cmp.Compare(a.ID, b.ID),
+		)
+	}), true
+}
+
+// cmpBool orders true before false.
+func cmpBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// grow places what is missing, and one more while outdated instances of a
+// service without data are replaced start-first.
+func (r *round) grow(s state.Service, want int) {
+	n := r.count(s)
+	if n.outdated > 0 && !s.Stateful && want > 0 {
+		want++
+	}
+	if n.active >= want {
+		return
+	}
+	if f, failing := r.Cluster.Failures.Get(s.Name); failing && r.Now.Before(f.Retry) {
+		r.Pending[s.Name] = fmt.Sprintf("failure %d in a row, next attempt at %s: %s", f.Count, f.Retry.Format("15:04:05"), f.Reason)
+		r.wake(f.Retry)
+		return
+	}
+	if n.active == 0 {
+		if why := r.waitsFor(s); why != "" {
+			r.Pending[s.Name] = why
+			return
+		}
+	}
+	for ; n.active < want; n.active++ {
+		if !r.place(s) {
+			return
+		}
+	}
+}
+
+// waitsFor names the dependency that is not up yet; "" when all are.
+func (r *round) waitsFor(s state.Service) string {
+	for _, d := range s.DependsOn {
+		up, word := false, "has not started"
+		if d.Healthy {
+			word = "is not ready"
+		}
+		for i := range r.Cluster.Of(d.Service) {
+			up = up || i.Phase == state.Ready || !d.Healthy && i.Phase == state.Starting
+		}
+		if !up {
+			return fmt.Sprintf("waits for %s, which %s", d.Service, word)
+		}
+	}
+	return ""
+}
+
+// place puts one instance on the host with the most room.
+func (r *round) place(s state.Service) bool {
+	host, why := Choose(s, r.free)
+	if host == "" {
+		r.Pending[s.Name] = why
+		return false
+	}
+	cmd := state.Place{Service: s.Name, Slot: r.freeSlot(s), Host: host, Revision: s.Hash, Why: why}
+	if !r.do(cmd, why) {
+		// A stateful predecessor is still leaving.
+		r.Pending[s.Name] = "waits until the instance before it is gone"
+		return false
+	}
+	r.free[host] = r.free[host].Take(s.Name, s)
+	return true
+}
+
+// freeSlot is the smallest number that no instance of the service has and no
+// stranger's container is named after.
+func (r *round) freeSlot(s state.Service) int {
+	used := map[int]bool{}
+	for i := range r.Cluster.Of(s.Name) {
+		used[i.Slot] = true
+	}
+	f, _ := r.Cluster.Failures.Get(s.Name)
+	for _, slot := range f.TakenSlots {
+		used[slot] = true
+	}
+	for slot := 1; ; slot++ {
+		if !used[slot] {
+			return slot
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/supervisord/supervisord/autoscale"
+)
+
+// ErrRefused is wrapped by every error of Apply: the command does not fit the
+// state it met, and changed nothing.
+var ErrRefused = errors.New("refused")
+
+// Command is one change of the state. The set is closed: only this package
+// defines commands.
+type Command interface {
+	kind() string
+	apply(*change) error
+}
+
+// Found begins a cluster. It is refused when there is one.
+type Found struct {
+	ID string `json:"id"`
+}
+
+// RegisterHost adds a host or refreshes what is known of its machine.
+type RegisterHost struct {
+	Name    string  `json:"name"`
+	Address string  `json:"address"`
+	CPUs    float64 `json:"cpus"`
+	Memory  int64   `json:"memory"`
+	Version string  `json:"version"`
+}
+
+// SetSpec puts a spec in force. Base is the revision it was made from; the
+// command is refused when another spec came in between. Spec.Revision is
+// given by the state.
+type SetSpec struct {
+	Spec Spec   `json:"spec"`
+	Base uint64 `json:"base"`
+	// Host is where the file was edited.
+	Host string `json:"host"`
+}
+
+// ReportSpecError says that a host's compose file is not in force, and why.
+// An empty Problem says that it is again.
+type ReportSpecError struct {
+	Host    string `json:"host"`
+	Problem string `json:"problem"`
+}
+
+// ScaleTo carries out a decision. It is refused when the count in force is no
+// longer the one the decision started from.
+type ScaleTo struct {
+	Service  string             `json:"service"`
+	Decision autoscale.Decision `json:"decision"`
+}
+
+// Hold sets a service's count by hand; a nil Count gives it back to the load
+// (or to deploy.replicas where the service is not autoscaled).
+type Hold struct {
+	Service string `json:"service"`
+	Count   *int   `json:"count"`
+}
+
+// Place puts a new instance on a host.
+type Place struct {
+	Service string `json:"service"`
+	Slot    int    `json:"slot"`
+	Host    string `json:"host"`
+	// Revision is the definition the instance is created from; the command is
+	// refused when it is no longer the current one.
+	Revision string `json:"revision"`
+	Why      string `json:"why"`
+}
+
+// Observe moves an instance on to Starting or Ready, as its host saw it.
+type Observe struct {
+	ID        string `json:"id"`
+	Phase     Phase  `json:"phase"`
+	Container string `json:"container"`
+	Address   string `json:"address,omitempty"`
+}
+
+// Fail says that an instance will not serve (again).
+type Fail struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+	// NameTaken: a container that is not ours has the name, so the slot is
+	// passed over from now on.
+	NameTaken bool `json:"name_taken,omitempty"`
+}
+
+// Drain takes an instance out of service; it leaves when its requests are
+// done.
+type Drain struct {
+	ID  string `json:"id"`
+	Why string `json:"why"`
+}
+
+// Gone says that nothing of a draining or failed instance is left.
+type Gone struct {
+	ID string `json:"id"`
+}
+
+// ConfirmRoutes says that a host's nginx serves the state as of Index, apart
+// from the sites in Rejected (service → reason), which keep their last form.
+type ConfirmRoutes struct {
+	Host     string            `json:"host"`
+	Index    uint64            `json:"index"`
+	Rejected map[string]string `json:"rejected,omitempty"`
+}
+
+// Note records an event that changes nothing else.
+type Note struct {
+	Event Event `json:"event"`
+}
+
+func (Found) kind() string           { return "found" }
+func (RegisterHost) kind() string    { return "register_host" }
+func (SetSpec) kind() string         { return "set_spec" }
+func (ReportSpecError) kind() string { return "report_spec_error" }
+func (ScaleTo) kind() string         { return "scale_to" }
+func (Hold) kind() string            { return "hold" }
+func (Place) kind() string           { return "place" }
+func (Observe) kind() string         { return "observe" }
+func (Fail) kind() string            { return "fail" }
+func (Drain) kind() string           { return "drain" }
+func (Gone) kind() string            { return "gone" }
+func (ConfirmRoutes) kind() string   { return "confirm_routes" }
+func (Note) kind() string            { return "note" }
+
+// Proposal is what one log entry holds: commands that are applied together,
+// in order, at one time.
+type Proposal struct {
+	At       time.Time
+	Commands []Command
+}
+
+// encodingVersion is raised when the envelope changes its form. New commands
+// and new optional fields need no new version.
+const encodingVersion = 1
+
+type envelope struct {
+	Version  int       `json:"v"`
+	At       time.Time `json:"at"`
+	Commands []item    `json:"c"`
+}
+
+type item struct {
+	Kind string          `json:"k"`
+	Body json.RawMessage `json:"b"`
+}
+
+// Encode writes a proposal in the log's form.
+func Encode(p Proposal) ([]byte, error) {
+	e := envelope{Version: encodingVersion, At: p.At.UTC().Round(0)}
+	for _, c := range p.Commands {
+		body, err := json.Marshal(c)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", c.kind(), err)
+		}
+		e.Commands = append(e.Commands, item{c.kind(), body})
+	}
+	return json.Marshal(e)
+}
+
+// Decode reads what Encode wrote. A command this version does not know is an
+// error: a host that skipped it would hold another state than the rest.
+func Decode(data []byte) (Proposal, error) {
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Proposal{}, fmt.Errorf("decode proposal: %w", err)
+	}
+	if e.Version != encodingVersion {
+		return Proposal{}, fmt.Errorf("decode proposal: version %d, this daemon knows %d", e.Version, encodingVersion)
+	}
+	p := Proposal{At: e.At}
+	for _, it := range e.Commands {
+		c, err := decodeCommand(it)
+		if err != nil {
+			return Proposal{}, err
+		}
+		p.Commands = append(p.Commands, c)
+	}
+	return p, nil
+}
+
+func decodeCommand(it item) (Command, error) {
+	switch it.Kind {
+	case "found":
+		return read[Found](it)
+	case "register_host":
+		return read[RegisterHost](it)
+	case "set_spec":
+		return read[SetSpec](it)
+	case "report_spec_error":
+		return read[ReportSpecError](it)
+	case "scale_to":
+		return read[ScaleTo](it)
+	case "hold":
+		return read[Hold](it)
+	case "place":
+		return read[Place](it)
+	case "observe":
+		return read[Observe](it)
+	case "fail":
+		return read[Fail](it)
+	case "drain":
+		return read[Drain](it)
+	case "gone":
+		return read[Gone](it)
+	case "confirm_routes":
+		return read[ConfirmRoutes](it)
+	case "note":
+		return read[Note](it)
+	}
+	return nil, fmt.Errorf("decode proposal: unknown command %q: the log was written by a newer supervisord", it.Kind)
+}
+
+func read[C Command](it item) (Command, error) {
+	var c C
+	if err := json.Unmarshal(it.Body, &c); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", it.Kind, err)
+	}
+	return c, nil
+}

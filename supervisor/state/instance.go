@@ -1,0 +1,163 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The back-off between attempts to run a service whose instances keep
+// failing: the first failure is repaired at once, the n-th after
+// backoffBase × 2^(n-2), at most backoffMax.
+const (
+	backoffBase = time.Second
+	backoffMax  = time.Minute
+	// An instance that served this long ends the streak: its failure is a new
+	// trouble, not the old one again.
+	streakEnds = time.Minute
+	// A streak without any failure for this long is over too.
+	streakForgets = 10 * time.Minute
+)
+
+func (cmd Place) apply(ch *change) error {
+	s, ok := ch.Spec.Services[cmd.Service]
+	if !ok {
+		return refuse("there is no service %q", cmd.Service)
+	}
+	if cmd.Revision != s.Hash {
+		return refuse("%s has a newer definition", cmd.Service)
+	}
+	if _, ok := ch.Hosts.Get(cmd.Host); !ok {
+		return refuse("host %q is not part of the cluster", cmd.Host)
+	}
+	for i := range ch.Of(cmd.Service) {
+		if i.Slot == cmd.Slot {
+			return refuse("%s is still there (%s)", i.Name, i.Phase)
+		}
+		if s.Stateful {
+			return refuse("%s owns data and %s is still there (%s)", cmd.Service, i.Name, i.Phase)
+		}
+	}
+	i := Instance{
+		ID:         InstanceID(cmd.Service, cmd.Slot, ch.index),
+		Name:       InstanceName(cmd.Service, cmd.Slot),
+		Service:    cmd.Service,
+		Slot:       cmd.Slot,
+		Host:       cmd.Host,
+		Revision:   cmd.Revision,
+		Phase:      Assigned,
+		PhaseAt:    ch.now,
+		PhaseIndex: ch.index,
+		PlacedAt:   ch.now,
+		Reason:     cmd.Why,
+	}
+	ch.Instances = ch.Instances.Put(i.ID, i)
+	return nil
+}
+
+func (cmd Observe) apply(ch *change) error {
+	i, ok := ch.Instances.Get(cmd.ID)
+	if !ok {
+		return refuse("there is no instance %q", cmd.ID)
+	}
+	switch {
+	case cmd.Phase == Starting && i.Phase == Assigned:
+		i.Container, i.Address = cmd.Container, cmd.Address
+	case cmd.Phase == Ready && (i.Phase == Starting || i.Phase == Assigned):
+		i.Container, i.Address = cmd.Container, cmd.Address
+		ch.event(Event{Kind: EventInstanceReady, Service: i.Service, Instance: i.Name, Host: i.Host,
+			Message: fmt.Sprintf("%s is ready %s after it was placed", i.Name, brief(ch.now.Sub(i.PlacedAt)))})
+	default:
+		return refuse("%s is %s and cannot become %s", i.Name, i.Phase, cmd.Phase)
+	}
+	ch.enter(i, cmd.Phase, "")
+	return nil
+}
+
+func (cmd Fail) apply(ch *change) error {
+	i, ok := ch.Instances.Get(cmd.ID)
+	if !ok {
+		return refuse("there is no instance %q", cmd.ID)
+	}
+	if !i.Active() {
+		return refuse("%s is %s and cannot fail", i.Name, i.Phase)
+	}
+	f, _ := ch.Failures.Get(i.Service)
+	served := i.Phase == Ready && ch.now.Sub(i.PhaseAt) >= streakEnds
+	if served || ch.now.Sub(f.Last) >= streakForgets {
+		f.Count = 0
+	}
+	f = FailureStreak{Service: i.Service, Count: f.Count + 1, Last: ch.now, Reason: cmd.Reason, TakenSlots: f.TakenSlots}
+	f.Retry = ch.now.Add(Backoff(f.Count))
+	if cmd.NameTaken && !slices.Contains(f.TakenSlots, i.Slot) {
+		f.TakenSlots = append(slices.Clone(f.TakenSlots), i.Slot)
+	}
+	ch.Failures = ch.Failures.Put(i.Service, f)
+	ch.enter(i, Failed, cmd.Reason)
+	next := "it is replaced at once"
+	if wait := f.Retry.Sub(ch.now); wait > 0 {
+		next = fmt.Sprintf("failure %d in a row, next attempt in %s", f.Count, brief(wait))
+	}
+	ch.event(Event{Kind: EventInstanceFailed, Service: i.Service, Instance: i.Name, Host: i.Host,
+		Message: fmt.Sprintf("%s failed: %s; %s", i.Name, cmd.Reason, next)})
+	return nil
+}
+
+// Backoff is how long to wait after the n-th failure in a row.
+func Backoff(n int) time.Duration {
+	if n < 2 {
+		return 0
+	}
+	d := backoffBase
+	for ; n > 2 && d < backoffMax; n-- {
+		d *= 2
+	}
+	return min(d, backoffMax)
+}
+
+func (cmd Drain) apply(ch *change) error {
+	i, ok := ch.Instances.Get(cmd.ID)
+	if !ok {
+		return refuse("there is no instance %q", cmd.ID)
+	}
+	if !i.Active() {
+		return refuse("%s is %s already", i.Name, i.Phase)
+	}
+	ch.enter(i, Draining, cmd.Why)
+	ch.event(Event{Kind: EventInstanceDraining, Service: i.Service, Instance: i.Name, Host: i.Host,
+		Message: fmt.Sprintf("%s gets no new requests: %s", i.Name, cmd.Why)})
+	return nil
+}
+
+func (cmd Gone) apply(ch *change) error {
+	i, ok := ch.Instances.Get(cmd.ID)
+	if !ok {
+		// Reported twice: the state is as the reporter wants it.
+		return nil
+	}
+	if i.Active() {
+		return refuse("%s is %s; it must drain or fail before it goes", i.Name, i.Phase)
+	}
+	ch.Instances = ch.Instances.Delete(i.ID)
+	if i.Phase == Draining {
+		ch.event(Event{Kind: EventInstanceGone, Service: i.Service, Instance: i.Name, Host: i.Host,
+			Message: fmt.Sprintf("%s drained and stopped in %s", i.Name, brief(ch.now.Sub(i.PhaseAt)))})
+	}
+	return nil
+}
+
+func (ch *change) enter(i Instance, p Phase, reason string) {
+	i.Phase, i.PhaseAt, i.PhaseIndex = p, ch.now, ch.index
+	if reason != "" {
+		i.Reason = reason
+	}
+	ch.Instances = ch.Instances.Put(i.ID, i)
+}
+
+// brief prints a duration for a sentence.
+func brief(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
