@@ -15,9 +15,7 @@ func (r *round) reconcile(s state.Service) {
 	if !ok {
 		return
 	}
-	if s.Stateful {
-		r.replaceStopFirst(s)
-	}
+	r.retireOutdated(s)
 	r.shrink(s, scale.Desired)
 	r.grow(s, scale.Desired)
 }
@@ -44,31 +42,34 @@ func (r *round) count(s state.Service) count {
 	return n
 }
 
-// replaceStopFirst takes an outdated instance that owns data out of service;
-// grow starts the new one when the old is gone, so there are never two.
-func (r *round) replaceStopFirst(s state.Service) {
+// retireOutdated drains the outdated instances that nothing is lost with: those
+// that do not serve yet, and any that owns data. Grow starts the new one of
+// these when the old is gone, so there are never two.
+func (r *round) retireOutdated(s state.Service) {
 	for i := range r.Cluster.Of(s.Name) {
-		if i.Active() && i.Revision != s.Hash {
+		if i.Active() && i.Revision != s.Hash && (s.Stateful || i.Phase != state.Ready) {
 			r.do(state.Drain{ID: i.ID, Why: "its definition changed"}, "outdated")
 		}
 	}
 }
 
-// shrink drains what is over the wanted count. While outdated instances are
-// being replaced one at a time, the one over the count is the new one, and an
-// old one leaves only when enough others serve.
+// shrink drains what is over the wanted count, and of those that serve only
+// as many as leave the wanted count serving. While outdated instances are
+// being replaced, one more than wanted may be there: the new one that starts.
 func (r *round) shrink(s state.Service, want int) {
-	for n := r.count(s); n.active > want; n = r.count(s) {
-		victim, ok := r.victim(s)
-		if !ok {
+	for {
+		n := r.count(s)
+		limit := want
+		if n.outdated > 0 && n.ready <= want {
+			limit++
+		}
+		if n.active <= limit {
 			return
 		}
+		victim := r.victim(s, n.ready > want)
 		why := fmt.Sprintf("%d of %s are wanted", want, s.Name)
 		if victim.Revision != s.Hash {
 			why = "its definition changed"
-			if victim.Phase == state.Ready && n.ready <= want {
-				return
-			}
 		}
 		if !r.do(state.Drain{ID: victim.ID, Why: why}, "over the wanted count") {
 			return
@@ -77,21 +78,15 @@ func (r *round) shrink(s state.Service, want int) {
 }
 
 // victim is the instance that is missed least: outdated before current, not
-// serving before serving, the youngest first.
-func (r *round) victim(s state.Service) (state.Instance, bool) {
-	active := slices.Collect(func(yield func(state.Instance) bool) {
-		for i := range r.Cluster.Of(s.Name) {
-			if i.Active() && !yield(i) {
-				return
-			}
+// serving before serving, the youngest first. There must be one.
+func (r *round) victim(s state.Service, mayServe bool) state.Instance {
+	var candidates []state.Instance
+	for i := range r.Cluster.Of(s.Name) {
+		if i.Active() && (mayServe || i.Phase != state.Ready) {
+			candidates = append(candidates, i)
 		}
-	})
-	if len(active) == 0 {
-		return state.Instance{}, false
 	}
-	// While an outdated instance is being replaced, the new one that still
-	// starts must not be the victim of its own surge; hence outdated first.
-	return slices.MinFunc(active, func(a, b state.Instance) int {
+	return slices.MinFunc(candidates, func(a, b state.Instance) int {
 		return cmp.Or(
 			cmpBool(a.Revision != s.Hash, b.Revision != s.Hash),
 			cmpBool(a.Phase != state.Ready, b.Phase != state.Ready),
@@ -99,7 +94,7 @@ func (r *round) victim(s state.Service) (state.Instance, bool) {
 			cmp.Compare(b.Slot, a.Slot),
 			cmp.Compare(a.ID, b.ID),
 		)
-	}), true
+	})
 }
 
 // cmpBool orders true before false.

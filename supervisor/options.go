@@ -1,0 +1,142 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Options are the daemon's paths, addresses and names. DefaultOptions are
+// those of a systemd service on a plain host.
+type Options struct {
+	// Config is the compose file, StateDir holds the replicated log and
+	// snapshots, RunDir the unix socket.
+	Config   string
+	StateDir string
+	RunDir   string
+	// Host is this host's name in the cluster; Address is where its instances
+	// are published, an IP of this host that all load balancers reach.
+	Host    string
+	Address string
+	// Listen is the API's TCP address; "" for none. Token allows changing
+	// calls over it; "" allows none.
+	Listen string
+	Token  string
+	// Docker is the engine's address; "" for DOCKER_HOST or its socket.
+	Docker string
+	Nginx  NginxOptions
+	// Version is what the daemon says of itself.
+	Version string
+	Log     *slog.Logger
+	// Getenv is the environment for the compose file's variables and for
+	// systemd's notification socket.
+	Getenv func(string) string
+	// Environ lists it as "NAME=value".
+	Environ []string
+}
+
+// NginxOptions say where this host's nginx is.
+type NginxOptions struct {
+	Binary string
+	// Conf is the main configuration; it must include Dir/current/*.conf.
+	Conf string
+	Dir  string
+	// PIDFile is the master's, ErrorLog is quoted in errors.
+	PIDFile  string
+	ErrorLog string
+	// Listen are the public addresses where the compose file names none.
+	Listen []string
+	// Status is the loopback address of the local status server.
+	Status string
+}
+
+// DefaultOptions are the paths and addresses of an installed daemon. Host is
+// left to the caller: it is the machine's name.
+func DefaultOptions() Options {
+	return Options{
+		Config:   "/etc/supervisord/docker-compose.prod.yml",
+		StateDir: "/var/lib/supervisord",
+		RunDir:   "/run/supervisord",
+		Address:  "127.0.0.1",
+		Listen:   "127.0.0.1:9370",
+		Nginx: NginxOptions{
+			Binary:   "/usr/sbin/nginx",
+			Conf:     "/etc/nginx/nginx.conf",
+			Dir:      "/etc/nginx/supervisord.d",
+			PIDFile:  "/run/nginx.pid",
+			ErrorLog: "/var/log/nginx/error.log",
+			Listen:   []string{"80"},
+			Status:   "127.0.0.1:9371",
+		},
+		Log:     slog.Default(),
+		Getenv:  os.Getenv,
+		Environ: os.Environ(),
+	}
+}
+
+// SocketName is the unix socket's name inside RunDir.
+const SocketName = "supervisord.sock"
+
+// Socket is the path of the API's unix socket.
+func (o Options) Socket() string { return filepath.Join(o.RunDir, SocketName) }
+
+// Validate says what is wrong with the options, all of it.
+func (o Options) Validate() error {
+	var errs []error
+	for _, p := range []struct{ name, value string }{
+		{"config", o.Config}, {"state-dir", o.StateDir}, {"run-dir", o.RunDir},
+		{"nginx-conf", o.Nginx.Conf}, {"nginx-dir", o.Nginx.Dir}, {"nginx-pid", o.Nginx.PIDFile},
+	} {
+		if !filepath.IsAbs(p.value) {
+			errs = append(errs, fmt.Errorf("%s: %q: want an absolute path", p.name, p.value))
+		}
+	}
+	if o.Host == "" || strings.ContainsAny(o.Host, " /\n") {
+		errs = append(errs, fmt.Errorf("host: %q: want a name without spaces and slashes", o.Host))
+	}
+	ip := net.ParseIP(o.Address)
+	switch {
+	case ip == nil:
+		errs = append(errs, fmt.Errorf("address: %q: want an IP address of this host", o.Address))
+	case ip.IsUnspecified():
+		errs = append(errs, fmt.Errorf("address: %q: want one address of this host; published on all of them, instances could be reached past the firewall", o.Address))
+	}
+	if err := loopback(o.Nginx.Status); err != nil {
+		errs = append(errs, fmt.Errorf("nginx-status: %q: %w", o.Nginx.Status, err))
+	}
+	if o.Listen != "" {
+		if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+			errs = append(errs, fmt.Errorf("listen: %q: want address:port: %w", o.Listen, err))
+		}
+	}
+	if o.Log == nil || o.Getenv == nil {
+		errs = append(errs, errors.New("log and getenv are required"))
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("want a loopback address:port: %w", err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return errors.New("want a loopback address, as 127.0.0.1:9371")
+	}
+	return nil
+}
+
+// How often things are done that no event asks for.
+const (
+	// defaultSampleEvery is the interval where no service wants another.
+	defaultSampleEvery = time.Second
+	healthEvery        = 10 * time.Second
+	// planAtLeast is how often the leader plans when nothing happens, so that
+	// time itself can change a decision.
+	planAtLeast = time.Second
+)
