@@ -2,44 +2,6 @@ package autoscale
 
 import "time"
 
-// Reason is why a decision came out as it did; one code a decision.
-type Reason string
-
-// The reasons.
-const (
-	// ReasonAboveThreshold: a metric is over its band, the service grows.
-	ReasonAboveThreshold Reason = "above_threshold"
-	// ReasonSaturated: as above, and the limit hides how much more is wanted.
-	ReasonSaturated Reason = "saturated"
-	// ReasonBelowThreshold: all metrics are under their bands, it shrinks.
-	ReasonBelowThreshold Reason = "below_threshold"
-	// ReasonWithinBand: nothing to do.
-	ReasonWithinBand Reason = "within_band"
-	// ReasonCooldown: a change is wanted, the last one is too fresh.
-	ReasonCooldown Reason = "cooldown"
-	// ReasonStabilizing: fewer are wanted now, not yet for long enough.
-	ReasonStabilizing Reason = "stabilizing"
-	// ReasonAtMin and ReasonAtMax: the bound holds the count.
-	ReasonAtMin Reason = "at_min"
-	ReasonAtMax Reason = "at_max"
-	// ReasonWarmingUp: what is wanted is already on its way.
-	ReasonWarmingUp Reason = "warming_up"
-	// ReasonMetricsMissing: too little is known to decide.
-	ReasonMetricsMissing Reason = "metrics_missing"
-	// ReasonWouldOverload: fewer would push the rest over the upper line.
-	ReasonWouldOverload Reason = "would_overload"
-	// ReasonOperator: an operator has set the count by hand.
-	ReasonOperator Reason = "operator"
-)
-
-// Limit is one step in which a wanted count was changed on its way to the
-// final one.
-type Limit struct {
-	Reason Reason `json:"reason"`
-	From   int    `json:"from"`
-	To     int    `json:"to"`
-}
-
 // Decision is the count a service should have, with all that led to it.
 type Decision struct {
 	At time.Time `json:"at"`
@@ -49,24 +11,33 @@ type Decision struct {
 	Wanted int    `json:"wanted"`
 	To     int    `json:"to"`
 	Reason Reason `json:"reason"`
-	// Limits are the bounds that changed Wanted into To, in order.
+	// Limits are the bounds that changed Wanted into To, in order: each begins
+	// where the one before ended.
 	Limits []Limit `json:"limits,omitempty"`
 	// Metric is the one that decided ("cpu", "memory", "" for none), Formula
-	// its arithmetic with numbers: "ceil(2 × 0.93 / 0.50) = 4".
+	// its arithmetic with numbers: "ceil(2 × 0.93 / 0.50) = 4". Nothing is
+	// computed, and Formula is empty, inside the band.
 	Metric  string  `json:"metric,omitempty"`
 	Formula string  `json:"formula,omitempty"`
 	CPU     Measure `json:"cpu,omitzero"`
 	Memory  Measure `json:"memory,omitzero"`
-	// Ready, Starting, Counted and Missing are the instances it looked at.
+	// Ready and Starting are the instances it was told of; of the ready ones
+	// Counted were measured, Missing sent nothing and Warming were too young,
+	// as of the newest frame.
 	Ready    int `json:"ready"`
 	Starting int `json:"starting"`
 	Counted  int `json:"counted"`
 	Missing  int `json:"missing"`
+	Warming  int `json:"warming,omitzero"`
+	// Until is when the cooldown ends, for a decision with that reason.
+	Until time.Time `json:"until,omitzero"`
 }
 
-// Measure is one metric as a decision saw it: means over the windows of the
-// two directions, against the band.
+// Measure is one metric as a decision saw it, against its band.
 type Measure struct {
+	// Out is the mean over Out.Window with missing instances at no use, In
+	// the mean over In.Window with missing instances at full use; 0 where
+	// nothing was measured.
 	Out  float64 `json:"out"`
 	In   float64 `json:"in"`
 	Band Band    `json:"band"`
@@ -74,3 +45,19 @@ type Measure struct {
 
 // Changes says whether the decision changes the count.
 func (d Decision) Changes() bool { return d.To != d.From }
+
+// limit lets a bound move the count; one that does not move it leaves no
+// trace. It says whether the count in force stays.
+func (d *Decision) limit(r Reason, to int) bool {
+	if to != d.To {
+		d.Limits = append(d.Limits, Limit{Reason: r, From: d.To, To: to})
+		d.To = to
+	}
+	return d.To == d.From
+}
+
+// hold leaves the count as it is, for a reason.
+func (d *Decision) hold(r Reason) {
+	d.limit(r, d.From)
+	d.Reason = r
+}

@@ -26,15 +26,16 @@ type Member struct {
 }
 
 // Frame is what one service looked like at one moment: all its samples in a
-// few figures.
+// few figures. Gather makes it.
 type Frame struct {
 	At time.Time `json:"at"`
-	// Counted instances are ready, warm and measured: CPU and Memory are the
-	// means of their utilisation.
+	// Counted instances are ready, warm and measured: CPU, Memory and
+	// Throttled are the means of their figures, 0 when there are none.
 	Counted int `json:"counted"`
-	// Missing instances are ready and warm, and no sample came of them.
+	// Missing instances are ready and warm, and no fresh sample came of them.
 	Missing int `json:"missing"`
-	// Warming instances became ready less than WarmUp ago.
+	// Warming instances became ready less than WarmUp ago, or no sample of
+	// their time after it has come yet.
 	Warming   int     `json:"warming"`
 	CPU       float64 `json:"cpu"`
 	Memory    float64 `json:"memory"`
@@ -43,14 +44,16 @@ type Frame struct {
 
 // Input is everything Decide looks at.
 type Input struct {
-	Now    time.Time
+	Now time.Time
+	// Policy is valid (see Policy.Validate); it need not have its defaults in.
 	Policy Policy
 	// Desired is the count in force; Ready of them serve, Starting do not yet.
 	Desired  int
 	Ready    int
 	Starting int
 	// Frames are in ascending order of At and reach back at least as far as
-	// the longest window, when there is that much history.
+	// Policy.Span, when there is that much history; older ones do no harm.
+	// Those after Now are not looked at.
 	Frames []Frame
 	// LastOut and LastIn are when the count last grew and last shrank; zero
 	// for never.
