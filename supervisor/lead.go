@@ -28,6 +28,10 @@ type leader struct {
 	rounds    time.Time
 }
 
+// afterRefusal is the pause after a round that could not be committed whole:
+// whatever the reason, it must not be repeated as fast as the log allows.
+const afterRefusal = 250 * time.Millisecond
+
 // lead plans until the context, which ends with the leadership, does.
 func (l *leader) lead(ctx context.Context) error {
 	l.log.InfoContext(ctx, "this host leads")
@@ -35,6 +39,7 @@ func (l *leader) lead(ctx context.Context) error {
 	for {
 		c, changed := l.replica.Current()
 		next := time.Now().Add(planAtLeast)
+		sampled := l.sampled
 		if c.ID != "" {
 			r := plan.Round(plan.View{Now: time.Now(), Cluster: c, Frames: l.frames})
 			l.keep(r)
@@ -44,6 +49,7 @@ func (l *leader) lead(ctx context.Context) error {
 				if l.commit(ctx, r.Steps) {
 					continue
 				}
+				next, changed, sampled = time.Now().Add(afterRefusal), nil, nil
 			} else if !r.Next.IsZero() && r.Next.Before(next) {
 				next = r.Next
 			}
@@ -54,7 +60,7 @@ func (l *leader) lead(ctx context.Context) error {
 			t.Stop()
 			return ctx.Err()
 		case <-changed:
-		case <-l.sampled:
+		case <-sampled:
 		case <-t.C:
 		}
 		t.Stop()

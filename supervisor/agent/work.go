@@ -238,6 +238,9 @@ func (a *Agent) inspect(ctx context.Context, c Container) error {
 		return fmt.Errorf("inspect %s: %w", c.Name, err)
 	}
 	a.view.put(now, time.Now())
+	if now.Running && now.PID == 0 {
+		return fmt.Errorf("the engine does not know the process of %s yet", c.Name)
+	}
 	return nil
 }
 
