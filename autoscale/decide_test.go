@@ -53,6 +53,12 @@ func TestOneMetricAboveItsLineGrowsInProportion(t *testing.T) {
 		{name: "just above", in: steady(2, 0.72), to: 3, reason: ReasonAboveThreshold, wanted: 3},
 		{name: "twice the target doubles", in: steady(3, 0.85), to: 6, reason: ReasonAboveThreshold, wanted: 6},
 		{name: "after two samples", in: steady(2, 0.3).with(newest(2, Frame{Counted: 2, CPU: 0.8})), to: 4, reason: ReasonAboveThreshold, wanted: 4},
+		{name: "a late sample does not let an older one in", in: steady(2, 0).with(newest(2, Frame{Counted: 2, CPU: 0.8}), func(in *Input) {
+			in.Frames[len(in.Frames)-3].At = ago(1900 * time.Millisecond)
+		}), to: 4, reason: ReasonAboveThreshold, wanted: 4},
+		{name: "nor does an early one push its neighbour out", in: steady(2, 0).with(newest(2, Frame{Counted: 2, CPU: 0.8}), func(in *Input) {
+			in.Frames[len(in.Frames)-2].At = ago(1400 * time.Millisecond)
+		}), to: 4, reason: ReasonAboveThreshold, wanted: 4},
 		{name: "memory alone", in: steady(2, 0.1).with(both, newest(9, Frame{Counted: 2, CPU: 0.1, Memory: 0.9})), to: 3, reason: ReasonAboveThreshold, wanted: 3},
 		{name: "the larger wish of two", in: steady(2, 0.1).with(both, newest(9, Frame{Counted: 2, CPU: 0.88, Memory: 0.81})), to: 4, reason: ReasonAboveThreshold, wanted: 4},
 		{name: "full memory is not saturation", in: steady(4, 0.5).with(both, newest(9, Frame{Counted: 4, CPU: 0.5, Memory: 1})), to: 7, reason: ReasonAboveThreshold, wanted: 7},
@@ -66,6 +72,8 @@ func TestSaturatedCPUGrowsByDoublingAtLeast(t *testing.T) {
 	for _, e := range []expectation{
 		{name: "the ratio is larger", in: steady(3, 1), to: 6, reason: ReasonSaturated, wanted: 6},
 		{name: "the double is larger", in: steady(3, 0.95).with(high), to: 6, reason: ReasonSaturated, wanted: 6},
+		{name: "from 90 % on", in: steady(3, 0.9).with(high), to: 6, reason: ReasonSaturated, wanted: 6},
+		{name: "below 90 %", in: steady(3, 0.89).with(high), to: 4, reason: ReasonAboveThreshold, wanted: 4},
 		{name: "throttled above the line", in: steady(3, 0.75).with(newest(9, Frame{Counted: 3, CPU: 0.75, Throttled: 0.6})), to: 6, reason: ReasonSaturated, wanted: 6},
 		{name: "not throttled enough", in: steady(3, 0.75).with(newest(9, Frame{Counted: 3, CPU: 0.75, Throttled: 0.4})), to: 5, reason: ReasonAboveThreshold, wanted: 5},
 		{name: "full below a higher line", in: steady(3, 0.93).with(cpuBand(Band{Above: 0.95, Below: 0.5})), to: 3, reason: ReasonWithinBand, wanted: 3},
@@ -101,6 +109,8 @@ func TestCooldownHoldsCorrectionsAndNotEmergencies(t *testing.T) {
 		{name: "the same after the cooldown", in: steady(3, 0.8).with(counts(4, 4, 0), warming, lastOut(10*time.Second)), to: 5, reason: ReasonAboveThreshold, wanted: 5},
 		{name: "everything is warm and not enough", in: steady(3, 0.8).with(lastOut(4 * time.Second)), to: 5, reason: ReasonAboveThreshold, wanted: 5},
 		{name: "saturated meanwhile", in: steady(3, 0.95).with(counts(4, 4, 0), newest(9, Frame{Counted: 3, Warming: 1, CPU: 0.95}), lastOut(4*time.Second)), to: 6, reason: ReasonSaturated, wanted: 6},
+		{name: "saturated meanwhile, though memory asks for more", in: steady(3, 0.95).with(counts(4, 4, 0), memoryBand(Band{Above: 0.3, Below: 0.1}),
+			newest(9, Frame{Counted: 3, Warming: 1, CPU: 0.95, Memory: 0.5}), lastOut(4*time.Second)), to: 8, reason: ReasonAboveThreshold, wanted: 8},
 		{name: "shrinking never delays growing", in: steady(3, 0.8).with(counts(4, 4, 0), warming, lastIn(time.Second)), to: 5, reason: ReasonAboveThreshold, wanted: 5},
 		{name: "shrinking waits after growing", in: steady(4, 0.1).with(lastOut(59 * time.Second)), to: 4, reason: ReasonCooldown, wanted: 1,
 			limits: []Limit{{ReasonCooldown, 1, 4}}},
@@ -128,6 +138,7 @@ func TestShrinkingNeedsAllMetricsBelowForLong(t *testing.T) {
 		{name: "idle", in: steady(4, 0.1).with(inStep(Step{Count: 9})), to: 1, reason: ReasonBelowThreshold, wanted: 1},
 		{name: "in proportion", in: steady(8, 0.2).with(inStep(Step{Count: 9})), to: 4, reason: ReasonBelowThreshold, wanted: 4},
 		{name: "by a quarter", in: steady(8, 0.2), to: 6, reason: ReasonBelowThreshold, wanted: 4, limits: []Limit{{ReasonMaxStep, 4, 6}}},
+		{name: "a warming one carries as much as the others", in: steady(4, 0.28).with(inStep(Step{Count: 9}), newest(600, Frame{Counted: 3, Warming: 1, CPU: 0.28})), to: 3, reason: ReasonBelowThreshold, wanted: 3},
 		{name: "memory in its band", in: steady(4, 0.1).with(both, newest(600, Frame{Counted: 4, CPU: 0.1, Memory: 0.6})), to: 4, reason: ReasonWithinBand, wanted: 4},
 		{name: "memory below too", in: steady(4, 0.1).with(both, newest(600, Frame{Counted: 4, CPU: 0.1, Memory: 0.4})), to: 3, reason: ReasonBelowThreshold, wanted: 3},
 		{name: "below since less than a window", in: steady(4, 0.5).with(newest(10, Frame{Counted: 4, CPU: 0.01})), to: 4, reason: ReasonWithinBand, wanted: 4},
@@ -227,7 +238,7 @@ func TestStepsAreBounded(t *testing.T) {
 func TestGrowingCanBeStabilizedToo(t *testing.T) {
 	tenSeconds := func(in *Input) { in.Policy.Out.Stabilization = 10 * time.Second }
 	for _, e := range []expectation{
-		{name: "not for long enough", in: steady(2, 0.5).with(tenSeconds, newest(9, Frame{Counted: 2, CPU: 0.8})), to: 2, reason: ReasonStabilizing, wanted: 4,
+		{name: "not for long enough", in: steady(2, 0.65).with(tenSeconds, newest(9, Frame{Counted: 2, CPU: 0.8})), to: 2, reason: ReasonStabilizing, wanted: 4,
 			limits: []Limit{{ReasonStabilizing, 4, 2}}},
 		{name: "long enough", in: steady(2, 0.5).with(tenSeconds, newest(12, Frame{Counted: 2, CPU: 0.8})), to: 4, reason: ReasonAboveThreshold, wanted: 4},
 		{name: "the lowest wish of that time counts", in: steady(2, 0.72).with(tenSeconds, newest(6, Frame{Counted: 2, CPU: 0.98})), to: 3, reason: ReasonSaturated, wanted: 4,

@@ -23,7 +23,7 @@ type Decision struct {
 	Memory  Measure `json:"memory,omitzero"`
 	// Ready and Starting are the instances it was told of; of the ready ones
 	// Counted were measured, Missing sent nothing and Warming were too young,
-	// as of the newest frame.
+	// as of the newest frame; all are missing when that is too old.
 	Ready    int `json:"ready"`
 	Starting int `json:"starting"`
 	Counted  int `json:"counted"`

@@ -41,7 +41,11 @@ func (f formula) ratio() string {
 	for digits < most && instances(rounded(f.members, digits)*rounded(f.use, digits), rounded(f.target, digits)) != exact {
 		digits++
 	}
-	return fmt.Sprintf("ceil(%s × %.*f / %.*f)", short(f.members, digits), digits, f.use, digits, f.target)
+	ofTarget := digits
+	if math.Abs(rounded(f.target, fewest)-f.target) < epsilon {
+		ofTarget = fewest
+	}
+	return fmt.Sprintf("ceil(%s × %.*f / %.*f)", short(f.members, digits), digits, f.use, ofTarget, f.target)
 }
 
 // overloadFormula writes what a load would be on the rest: "1.02 / 1 = 1.02 >

@@ -92,9 +92,6 @@ func (c *consideration) throttled() float64 {
 	for i := range frames {
 		sum += float64(frames[i].Counted) * frames[i].Throttled
 	}
-	if c.out.members == 0 {
-		return 0
-	}
 	return sum / float64(c.out.members)
 }
 

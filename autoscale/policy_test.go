@@ -102,7 +102,9 @@ func TestValidateNamesEveryProblemByItsKey(t *testing.T) {
 		{"so long that it overflows", set(func(p *Policy) { p.In.Stabilization, p.In.Window = math.MaxInt64, math.MaxInt64 }), []string{
 			"scale_in.stabilization 2562047h47m16.854775807s after a window of 2562047h47m16.854775807s looks back further than the 3600 samples that are kept (1h0m0s at sample_every 1s)",
 		}},
-		{"negative times", set(func(p *Policy) { p.WarmUp, p.Out.Cooldown, p.In.Stabilization = -time.Second, -2*time.Second, -3*time.Second }), []string{
+		{"negative times", set(func(p *Policy) {
+			p.WarmUp, p.Out.Cooldown, p.In.Stabilization = -time.Second, -2*time.Second, -3*time.Second
+		}), []string{
 			"scale_out.cooldown -2s must not be negative",
 			"scale_in.stabilization -3s must not be negative",
 			"warm_up -1s must not be negative",

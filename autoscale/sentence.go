@@ -48,7 +48,7 @@ func (d Decision) because() string {
 		}
 		return fmt.Sprintf("an operator holds it there (the load asks for %d)", d.Wanted)
 	default:
-		return string(d.Reason)
+		return "nothing has been decided yet"
 	}
 }
 
@@ -140,8 +140,6 @@ func (d Decision) cuts() string {
 			fmt.Fprintf(&b, ", %d over the stabilization window", l.To)
 		case ReasonWouldOverload:
 			fmt.Fprintf(&b, ", %d to carry the peaks", l.To)
-		default:
-			fmt.Fprintf(&b, ", %d by %s", l.To, l.Reason)
 		}
 	}
 	return b.String()

@@ -36,6 +36,8 @@ func TestSentences(t *testing.T) {
 		{"below in all", idle.with(both, newest(600, Frame{Counted: 4, CPU: 0.12, Memory: 0.3}))},
 		{"below, by one", steady(2, 0.29)},
 		{"below, without any load", steady(2, 0)},
+		{"below, down to the minimum", steady(4, 0.05).with(bounds(3, 10))},
+		{"below, after a busier time", steady(8, 0.05).with(inStep(Step{Count: 9}), between(150, 110, Frame{Counted: 8, CPU: 0.28}))},
 		{"below, with peaks", steady(8, 0.1).with(inStep(Step{Count: 9}), between(100, 98, Frame{Counted: 8, CPU: 0.4}))},
 		{"cooldown after growing", steady(3, 0.8).with(counts(4, 4, 0), newest(9, Frame{Counted: 3, Warming: 1, CPU: 0.8}), lastOut(4*time.Second))},
 		{"cooldown before shrinking", idle.with(lastIn(17500 * time.Millisecond))},
@@ -50,6 +52,7 @@ func TestSentences(t *testing.T) {
 		{"some missing", idle.with(newest(600, Frame{Counted: 3, Missing: 1, CPU: 0.12}))},
 		{"all missing", idle.with(without(600, 0))},
 		{"too little yet", idle.with(without(600, 1))},
+		{"too little yet of one", steady(1, 0.5).with(without(600, 1))},
 		{"nothing ready", idle.with(counts(4, 0, 0))},
 		{"would overload", steady(2, 0.34).with(cpuBand(Band{Above: 0.7, Below: 0.4}))},
 		{"would overload the only ready one", steady(1, 0.2).with(counts(2, 1, 1))},
@@ -68,6 +71,12 @@ func TestSentences(t *testing.T) {
 		if !seen[r] {
 			t.Errorf("no sentence of the reason %s", r)
 		}
+	}
+}
+
+func TestSentenceOfNoDecision(t *testing.T) {
+	if got := (Decision{From: 2, To: 2}).Sentence("backend"); got != "backend stays at 2: nothing has been decided yet" {
+		t.Error(got)
 	}
 }
 

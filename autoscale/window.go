@@ -94,21 +94,16 @@ func (s *sums) remove(dir direction, f *Frame) {
 	}
 }
 
-// meanLoad, meanMembers and utilisation are 0 without frames.
+// meanLoad needs a frame at least, as meanMembers does.
 func (s *sums) meanLoad(m metric) float64 {
-	if s.frames == 0 {
-		return 0
-	}
 	return s.load[m] / float64(s.frames)
 }
 
 func (s *sums) meanMembers() float64 {
-	if s.frames == 0 {
-		return 0
-	}
 	return float64(s.members) / float64(s.frames)
 }
 
+// utilisation is 0 without frames.
 func (s *sums) utilisation(m metric) float64 {
 	if s.members == 0 {
 		return 0
