@@ -53,21 +53,24 @@ func (w Warning) String() string {
 // report gathers what is found on the way through a file.
 type report struct {
 	file string
-	root *value
-	errs []*Error
-	// bad are the keys that have a problem; what follows from them is not
-	// reported again.
-	bad      []string
-	warnings []Warning
+	// lines is how many lines the file has: what the parser expects after the
+	// end is reported in the last one.
+	lines int
+	root  *value
+	errs  []*Error
+	// bad are the keys that have a problem, and around the keys around them:
+	// what follows from a problem is not reported again.
+	bad, around map[string]bool
+	warnings    []Warning
 }
 
 // at reports a problem of the value v.
-func (r *report) at(p path, v *value, problem, want string) {
+func (r *report) at(p place, v *value, problem, want string) {
 	r.add(p, v.line, v.col, problem, want)
 }
 
 // key reports a problem of the key that v belongs to.
-func (r *report) key(p path, v *value, problem, want string) {
+func (r *report) key(p place, v *value, problem, want string) {
 	line, col := v.keyPos()
 	r.add(p, line, col, problem, want)
 }
@@ -75,7 +78,7 @@ func (r *report) key(p path, v *value, problem, want string) {
 // path reports a problem at the place that p names, or at the nearest one
 // around it that is in the file. What follows from a problem that has been
 // reported is left out.
-func (r *report) path(p path, problem, want string) {
+func (r *report) path(p place, problem, want string) {
 	if r.isBad(p) {
 		return
 	}
@@ -83,36 +86,48 @@ func (r *report) path(p path, problem, want string) {
 	r.add(p, line, col, problem, want)
 }
 
-func (r *report) add(p path, line, col int, problem, want string) {
+// add reports one problem of each key: the second is mostly an echo of the
+// first.
+func (r *report) add(p place, line, col int, problem, want string) {
+	key := p.String()
+	if len(p) > 0 && r.bad[key] {
+		return
+	}
 	r.errs = append(r.errs, &Error{
-		File: r.file, Line: line, Col: col,
-		Key: p.String(), Problem: clean(problem), Want: want,
+		File: r.file, Line: min(line, r.lines), Col: col,
+		Key: clean(key), Problem: clean(problem), Want: want,
 	})
-	r.bad = append(r.bad, p.String())
+	if r.bad == nil {
+		r.bad, r.around = map[string]bool{}, map[string]bool{}
+	}
+	r.bad[key] = true
+	for i := range p {
+		r.around[p[:i].String()] = true
+	}
 }
 
-func (r *report) warn(p path, text string) {
+func (r *report) warn(p place, text string) {
 	line, col := r.root.position(p)
-	r.warnings = append(r.warnings, Warning{r.file, line, col, p.String(), text})
+	r.warnings = append(r.warnings, Warning{r.file, min(line, r.lines), col, p.String(), text})
 }
 
 // isBad says whether p, something around it or something inside it has been
 // reported.
-func (r *report) isBad(p path) bool {
-	key := p.String()
-	for _, bad := range r.bad {
-		if bad == key || within(bad, key) || within(key, bad) {
+func (r *report) isBad(p place) bool {
+	if r.around[p.String()] {
+		return true
+	}
+	for i := range len(p) + 1 {
+		if r.bad[p[:i].String()] {
 			return true
 		}
 	}
 	return false
 }
 
-// within says whether the key inner lies inside of outer.
-func within(inner, outer string) bool {
-	return len(inner) > len(outer) && strings.HasPrefix(inner, outer) &&
-		(inner[len(outer)] == '.' || inner[len(outer)] == '[')
-}
+// mostProblems bounds what is reported of one file: an operator reads no more,
+// and the text travels through the cluster's log.
+const mostProblems = 100
 
 // err joins the problems in the order of the file; nil when there are none.
 func (r *report) err() error {
@@ -123,6 +138,12 @@ func (r *report) err() error {
 		)
 	})
 	r.errs = slices.CompactFunc(r.errs, func(a, b *Error) bool { return *a == *b })
+	if more := len(r.errs) - mostProblems; more > 0 {
+		last := r.errs[mostProblems-1]
+		r.errs = append(r.errs[:mostProblems], &Error{
+			File: last.File, Line: last.Line, Col: last.Col, Problem: fmt.Sprintf("%d more problems follow", more),
+		})
+	}
 	joined := make([]error, len(r.errs))
 	for i, e := range r.errs {
 		joined[i] = e

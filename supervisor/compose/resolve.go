@@ -28,7 +28,7 @@ type resolver struct {
 }
 
 // resolve follows aliases and merge keys and interpolates scalars.
-func (r *resolver) resolve(p path, n *yaml.Node) *value {
+func (r *resolver) resolve(p place, n *yaml.Node) *value {
 	v := &value{line: max(n.Line, 1), col: max(n.Column, 1)}
 	if r.exhausted(p, v) {
 		return v
@@ -53,19 +53,19 @@ func (r *resolver) resolve(p path, n *yaml.Node) *value {
 }
 
 // exhausted reports, once, a file that grows beyond all use.
-func (r *resolver) exhausted(p path, v *value) bool {
+func (r *resolver) exhausted(p place, v *value) bool {
 	if r.full {
 		return true
 	}
 	r.nodes++
 	if r.nodes > maxNodes || len(p) > maxDepth {
 		r.full = true
-		r.at(p[:min(len(p), 4)], v, "too much: aliases or nesting make the file too large", "")
+		r.at(p[:min(len(p), 1)], v, "too much: aliases or nesting make the file too large", "")
 	}
 	return r.full
 }
 
-func (r *resolver) alias(p path, v *value, n *yaml.Node) *value {
+func (r *resolver) alias(p place, v *value, n *yaml.Node) *value {
 	if n.Alias == nil || r.active[n.Alias] {
 		r.at(p, v, "alias *"+n.Value+" contains itself", "")
 		return v
@@ -75,13 +75,13 @@ func (r *resolver) alias(p path, v *value, n *yaml.Node) *value {
 	return r.resolve(p, n.Alias)
 }
 
-func (r *resolver) checkTag(p path, v *value, n *yaml.Node, want string) {
+func (r *resolver) checkTag(p place, v *value, n *yaml.Node, want string) {
 	if tag := n.ShortTag(); tag != want {
 		r.at(p, v, "tag "+quote(tag)+" is not supported", "plain YAML")
 	}
 }
 
-func (r *resolver) mapping(p path, v *value, n *yaml.Node) {
+func (r *resolver) mapping(p place, v *value, n *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, node := n.Content[i], n.Content[i+1]
 		k := &value{line: max(key.Line, 1), col: max(key.Column, 1)}
@@ -89,7 +89,7 @@ func (r *resolver) mapping(p path, v *value, n *yaml.Node) {
 			continue
 		}
 		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
-			r.at(p, k, "key "+quote(key.Value)+" is not a string", "quotes around it")
+			r.at(p.child(key.Value), k, "the key is not a string", "quotes around it")
 			continue
 		}
 		at := p.child(key.Value)
@@ -105,7 +105,7 @@ func (r *resolver) mapping(p path, v *value, n *yaml.Node) {
 }
 
 // merge adds what merge keys bring and the mapping does not say itself.
-func (r *resolver) merge(p path, v *value, n *yaml.Node) {
+func (r *resolver) merge(p place, v *value, n *yaml.Node) {
 	seen := false
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, node := n.Content[i], n.Content[i+1]
@@ -137,7 +137,7 @@ func (r *resolver) merge(p path, v *value, n *yaml.Node) {
 	}
 }
 
-func (r *resolver) scalar(p path, v *value, n *yaml.Node) {
+func (r *resolver) scalar(p place, v *value, n *yaml.Node) {
 	v.tag, v.style = n.ShortTag(), n.Style
 	v.raw, v.text = n.Value, n.Value
 	v.kind = scalarKind
@@ -155,7 +155,7 @@ func (r *resolver) scalar(p path, v *value, n *yaml.Node) {
 	}
 }
 
-func (r *resolver) interpolate(p path, v *value) {
+func (r *resolver) interpolate(p place, v *value) {
 	var unset []string
 	lookup := func(name string) (string, bool) {
 		s, ok := r.lookup(name)

@@ -29,7 +29,7 @@ func decode(file string, data []byte) (*yaml.Node, *Error) {
 	var second yaml.Node
 	switch err := guard(func() error { return dec.Decode(&second) }); {
 	case err == nil:
-		return nil, &Error{File: file, Line: max(second.Line, 1), Col: max(second.Column, 1),
+		return nil, &Error{File: file, Line: min(max(second.Line, 1), bytes.Count(data, []byte("\n"))+1), Col: max(second.Column, 1),
 			Problem: "a second YAML document begins here", Want: "one document"}
 	case !errors.Is(err, io.EOF):
 		return nil, syntaxError(file, data, err)

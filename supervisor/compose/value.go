@@ -7,9 +7,9 @@ import (
 )
 
 // path names a place in the file: keys, and "[0]" for items of a list.
-type path []string
+type place []string
 
-func (p path) String() string {
+func (p place) String() string {
 	var b strings.Builder
 	for i, part := range p {
 		if i > 0 && !strings.HasPrefix(part, "[") {
@@ -21,8 +21,8 @@ func (p path) String() string {
 }
 
 // child is the path of a key inside of p.
-func (p path) child(parts ...string) path {
-	return append(append(make(path, 0, len(p)+len(parts)), p...), parts...)
+func (p place) child(parts ...string) place {
+	return append(append(make(place, 0, len(p)+len(parts)), p...), parts...)
 }
 
 type kind int
@@ -82,7 +82,7 @@ func (v *value) keyPos() (line, col int) {
 
 // position is where p stands, or the nearest place around it that exists.
 // Scalars give the place of the value, all else the place of the key.
-func (v *value) position(p path) (line, col int) {
+func (v *value) position(p place) (line, col int) {
 	for _, part := range p {
 		next := v.get(part)
 		if next == nil {
@@ -115,7 +115,7 @@ func (v *value) written() string { return quote(v.raw) }
 
 // plain turns the value into what a YAML decoder would give, without what
 // drop picks out.
-func (v *value) plain(p path, drop func(path) bool) any {
+func (v *value) plain(p place, drop func(place) bool) any {
 	switch v.kind {
 	case mapKind:
 		m := make(map[string]any, len(v.names))
@@ -154,22 +154,24 @@ func (v *value) scalar() any {
 }
 
 // merged is the value of a service that extends another one: mappings are
-// merged key by key, lists appended, all else replaced, as docker compose does.
-func merged(base, over *value) *value {
+// merged key by key, all else is replaced. Lists are appended as docker compose
+// does it, but inside of x- keys replaced: a service that extends another one
+// wants its own host names.
+func merged(base, over *value, lists bool) *value {
 	if base == nil || base.kind != over.kind {
 		return over
 	}
 	out := *over
-	switch over.kind {
-	case mapKind:
+	switch {
+	case over.kind == mapKind:
 		out.names, out.fields = nil, nil
 		for _, name := range base.names {
 			out.set(name, base.fields[name])
 		}
 		for _, name := range over.names {
-			out.set(name, merged(base.get(name), over.fields[name]))
+			out.set(name, merged(base.get(name), over.fields[name], lists && !strings.HasPrefix(name, "x-")))
 		}
-	case listKind:
+	case over.kind == listKind && lists:
 		out.items = append(append([]*value{}, base.items...), over.items...)
 	}
 	return &out

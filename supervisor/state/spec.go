@@ -99,8 +99,8 @@ type Container struct {
 	Image string `json:"image"`
 	// Command and Entrypoint are nil for the image's own; an empty non-nil
 	// slice clears it.
-	Command    []string `json:"command,omitempty"`
-	Entrypoint []string `json:"entrypoint,omitempty"`
+	Command    []string `json:"command,omitzero"`
+	Entrypoint []string `json:"entrypoint,omitzero"`
 	// Environment is sorted "NAME=value".
 	Environment []string          `json:"environment,omitempty"`
 	User        string            `json:"user,omitempty"`
