@@ -20,7 +20,6 @@ type builder struct {
 	project *types.Project
 	env     variables
 	files   *files
-	dir     string
 }
 
 // defaultGrace is docker compose's time between stop signal and kill.

@@ -22,6 +22,9 @@
 //   - deploy.replicas outside of the bounds of x-autoscale is refused, not
 //     clamped: the file says two things, and only its author knows which one
 //     is meant.
+//   - A variable that is not set gives an empty string and a warning, as there;
+//     for env files the warning names no variable, since what follows a "$" may
+//     be part of a password.
 //   - Paths that begin with "~" are refused: a daemon has no home.
 //   - Sources of bind mounts are not made by us, so create_host_path: true is
 //     refused; a missing directory is an error where the container starts.

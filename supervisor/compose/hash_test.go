@@ -42,6 +42,9 @@ func TestFormattingChangesNoHash(t *testing.T) {
 }
 
 func reformat(t *rapid.T, n *yaml.Node) {
+	if n.ShortTag() == "!!null" {
+		n.Value = "null" // the encoder writes nothing as '' where it has a comment
+	}
 	if rapid.IntRange(0, 4).Draw(t, "comment") == 0 {
 		n.HeadComment = "# " + rapid.StringMatching(`[a-z:{}$ ]{0,20}`).Draw(t, "text")
 	}
@@ -126,7 +129,7 @@ func TestProblemsAreBounded(t *testing.T) {
 	for i := range 1000 {
 		lines = append(lines, "    u"+strings.Repeat("x", i%7)+string(rune('a'+i%26))+strings.Repeat("y", i/7)+": 1")
 	}
-	_, err = Parse(t.Context(), name, []byte("services:\n  web:\n    image: x\n"+strings.Join(lines, "\n")), Options{Dir: "/srv/acme"})
+	_, err := Parse(t.Context(), name, []byte("services:\n  web:\n    image: x\n"+strings.Join(lines, "\n")), Options{Dir: "/srv/acme"})
 	got := problems(t, err)
 	if len(got) != mostProblems+1 || !strings.Contains(got[mostProblems].Problem, "more problems") {
 		t.Errorf("%d problems, the last %v", len(got), got[len(got)-1])

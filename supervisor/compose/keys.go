@@ -156,7 +156,7 @@ func deployRules() rules {
 	}
 	return rules{
 		known: map[string]shape{
-			"replicas":  integer(0, 1000),
+			"replicas":  integer(0, mostInstances),
 			"resources": rules{known: map[string]shape{"limits": limits.check, "reservations": reservations.check}}.check,
 		},
 		refused: map[string]string{

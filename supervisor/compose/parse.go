@@ -115,7 +115,7 @@ func (r *report) read(ctx context.Context, node *yaml.Node, env variables, files
 	written := r.root
 	r.applyExtends()
 
-	b := &builder{report: r, env: env, files: files, dir: dir}
+	b := &builder{report: r, env: env, files: files}
 	b.project = r.load(ctx, written, name, dir, env)
 	return b.spec(name)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -201,6 +202,21 @@ func TestExampleOfTheRepository(t *testing.T) {
 		if len(s.Container.Ports) > 0 || len(s.Container.Networks) != 1 || !p.Spec.Networks["data"].Internal {
 			t.Errorf("%s can be reached from outside: %+v", service, s.Container.Networks)
 		}
+	}
+}
+
+// Docker compose takes the same file, with our keys in it.
+func TestExampleIsTakenByDockerCompose(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real docker-compose")
+	}
+	tool, err := exec.LookPath("docker-compose")
+	if err != nil {
+		t.Skip("docker-compose is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), tool, "-f", filepath.Join("..", "..", name), "config", "--quiet")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("refused: %v\n%s", err, out)
 	}
 }
 
