@@ -95,7 +95,7 @@ func New(o Options) *Agent {
 		ports:    newPorts(),
 		wake:     make(chan struct{}, 1),
 		launches: make(chan struct{}, maxLaunches),
-		prepare:  preparer{engine: o.Engine},
+		prepare:  preparer{engine: o.Engine, turn: make(chan struct{}, 1)},
 	}
 }
 
@@ -132,8 +132,11 @@ func (a *Agent) watch(ctx context.Context) error {
 				if err := a.relist(ctx); err != nil {
 					a.Log.WarnContext(ctx, "cannot list containers", "err", err)
 				}
+				// What ended a moment ago, with nobody to tell it, may still be
+				// in the list as running.
+				a.view.listBy(time.Now().Add(listsAgree))
 			}
-			a.view.event(e)
+			a.view.event(e, time.Now())
 			a.poke()
 		})
 		if ctx.Err() != nil {
@@ -148,11 +151,12 @@ func (a *Agent) watch(ctx context.Context) error {
 }
 
 func (a *Agent) relist(ctx context.Context) error {
+	asked := time.Now()
 	list, err := a.Engine.List(ctx)
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}
-	a.view.list(list, time.Now())
+	a.view.list(list, asked, time.Now())
 	return nil
 }
 
@@ -168,6 +172,9 @@ const (
 	// relistEvery is how often the engine is asked for its whole list, in case
 	// an event was lost.
 	relistEvery = 30 * time.Second
+	// listsAgree is how long after a death the engine's list is sure to tell;
+	// 250 ms were seen.
+	listsAgree = time.Second
 	// retryAfter is the pause after work that failed.
 	retryAfter = time.Second
 )
@@ -181,7 +188,6 @@ func (a *Agent) loop(ctx context.Context) error {
 	notBefore := map[string]time.Time{}
 	mons := newMonitors(a)
 	defer mons.stop()
-	listed := time.Now()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
@@ -205,8 +211,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			}
 			mons.follow(ctx, c, local)
 		}
-		if now.Sub(listed) >= relistEvery {
-			listed = now
+		if a.view.listDue(now) {
 			if err := a.relist(ctx); err != nil && ctx.Err() == nil {
 				a.Log.WarnContext(ctx, "cannot list containers", "err", err)
 			}

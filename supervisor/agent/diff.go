@@ -66,9 +66,10 @@ func Diff(want state.Cluster, here Local) []Op {
 			continue
 		}
 		// A second container of one instance is a leftover of a launch that
-		// was cut off: the one that the state names stays, else the first.
+		// was cut off: the one that the state names stays, else one that runs,
+		// else the first.
 		if other, twice := byInstance[c.Instance]; twice {
-			if c.ID == i.Container {
+			if c.ID == i.Container || other.ID != i.Container && c.Running && !other.Running {
 				c, other = other, c
 				byInstance[c.Instance] = other
 			}
@@ -77,12 +78,18 @@ func Diff(want state.Cluster, here Local) []Op {
 		}
 		byInstance[c.Instance] = c
 	}
+	replaced := map[string]bool{}
 	for i := range want.Instances.Values() {
 		if i.Host != host {
 			continue
 		}
 		c, exists := byInstance[i.ID]
-		if op, needed := diffOne(want, here, i, c, exists); needed {
+		op, needed := diffOne(want, here, i, c, exists)
+		if !needed && mayReplace(want, here, i, c) && !replaced[i.Service] {
+			replaced[i.Service] = true
+			op, needed = Op{Kind: OpFail, Instance: i, Container: c, Why: sickness(here, c)}, true
+		}
+		if needed {
 			ops = append(ops, op)
 		}
 	}
@@ -113,9 +120,6 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 		case !c.Running:
 			op.Kind, op.Why = OpFail, ending(c)
 			return op, true
-		case i.Phase == state.Ready && sickness(here, c) != "" && !replacing(want, i.Service):
-			op.Kind, op.Why = OpFail, sickness(here, c)
-			return op, true
 		case c.PID == 0:
 			op.Kind = OpInspect
 			return op, true
@@ -140,19 +144,26 @@ func sickness(here Local, c Container) string {
 	return here.Sick[c.Instance]
 }
 
-// replacing says whether an instance of the service is on its way. As long as
-// one is, a sick instance stays: when all look sick at once it is the check,
-// or something they share, that is at fault, and taking them all out would
-// make an outage of it. So they go one at a time, each only after the one
-// before has been replaced by a well one.
-func replacing(want state.Cluster, service string) bool {
-	for i := range want.Of(service) {
-		if i.Phase == state.Assigned || i.Phase == state.Starting {
-			return true
+// placeWithin is how long a failure may take to be answered by an instance in
+// its place: the leader has to see it first.
+const placeWithin = 5 * time.Second
+
+// mayReplace says whether an instance is sick and may go. As long as another
+// one of its service is being replaced it stays: when all look sick at once it
+// is the check, or something they share, that is at fault, and taking them all
+// out would make an outage of it. So they go one at a time, each only after
+// the one before has been replaced by a well one.
+func mayReplace(want state.Cluster, here Local, i state.Instance, c Container) bool {
+	if i.Phase != state.Ready || sickness(here, c) == "" {
+		return false
+	}
+	for other := range want.Of(i.Service) {
+		if other.Phase == state.Assigned || other.Phase == state.Starting {
+			return false
 		}
 	}
-	f, failing := want.Failures.Get(service)
-	return failing && f.Count > 1 && want.Time.Before(f.Retry)
+	f, failing := want.Failures.Get(i.Service)
+	return !failing || !here.Now.Before(f.Retry) && here.Now.Sub(f.Last) >= placeWithin
 }
 
 // DefaultDrain is the drain time of a service that is no longer in the spec.

@@ -16,8 +16,10 @@ const settling = 5 * time.Second
 // was seen to die stays dead whatever a list says, because lists are stale
 // for some hundred milliseconds after a death.
 type view struct {
-	mu         sync.Mutex
+	mu sync.Mutex
+	// synced since the first list; due is when the next should be had.
 	synced     bool
+	due        time.Time
 	containers map[string]seen
 	ends       map[string]Event
 	ooms       map[string]bool
@@ -25,9 +27,11 @@ type view struct {
 	sick       map[string]string
 }
 
+// seen is a container with the time it was first seen, and the time of the
+// last news of it other than a list.
 type seen struct {
 	Container
-	added time.Time
+	added, news time.Time
 }
 
 func newView() *view {
@@ -63,8 +67,9 @@ func (v *view) get(instance string) (Container, bool) {
 	return Container{}, false
 }
 
-// list takes in a whole list of the engine.
-func (v *view) list(containers []Container, now time.Time) {
+// list takes in a whole list that the engine was asked for at a time. What is
+// newer than the question is not in the answer.
+func (v *view) list(containers []Container, asked, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	fresh := map[string]seen{}
@@ -76,18 +81,43 @@ func (v *view) list(containers []Container, now time.Time) {
 		if !known {
 			was.added = now
 		}
+		if known && !was.news.Before(asked) {
+			fresh[c.ID] = was
+			continue
+		}
 		if c.Running && c.PID == 0 {
 			c.PID = was.PID
 		}
-		fresh[c.ID] = seen{v.withEnd(c), was.added}
+		fresh[c.ID] = seen{v.withEnd(c), was.added, was.news}
 	}
 	for id, c := range v.containers {
 		if _, listed := fresh[id]; !listed && now.Sub(c.added) < settling {
 			fresh[id] = c
 		}
 	}
-	v.containers, v.synced = fresh, true
+	v.containers, v.synced, v.due = fresh, true, now.Add(relistEvery)
 	v.forget(now)
+}
+
+// listBy says that a list is needed by then at the latest.
+func (v *view) listBy(at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.due.IsZero() || at.Before(v.due) {
+		v.due = at
+	}
+}
+
+// listDue says whether a list is needed now; one that is being asked for is
+// needed again after a pause, should it fail.
+func (v *view) listDue(now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now.Before(v.due) {
+		return false
+	}
+	v.due = now.Add(retryAfter)
+	return true
 }
 
 // forget drops notes on containers that are long gone.
@@ -121,7 +151,7 @@ func (v *view) put(c Container, now time.Time) {
 	if !known {
 		was.added = now
 	}
-	v.containers[c.ID] = seen{v.withEnd(c), was.added}
+	v.containers[c.ID] = seen{v.withEnd(c), was.added, now}
 }
 
 // remove takes in that a container is gone.
@@ -133,7 +163,7 @@ func (v *view) remove(id string, now time.Time) {
 }
 
 // event takes in what the engine tells.
-func (v *view) event(e Event) {
+func (v *view) event(e Event, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	c, known := v.containers[e.Container]
@@ -157,7 +187,7 @@ func (v *view) event(e Event) {
 		return
 	}
 	if known {
-		v.containers[e.Container] = seen{v.withEnd(c.Container), c.added}
+		v.containers[e.Container] = seen{v.withEnd(c.Container), c.added, now}
 	}
 }
 

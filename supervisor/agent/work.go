@@ -47,30 +47,44 @@ func (a *Agent) report(ctx context.Context, cmd state.Command) error {
 
 // preparer makes the networks and volumes of each spec revision once.
 type preparer struct {
-	engine   Resources
+	engine Resources
+	// turn has room for one: who waits for it can still be cancelled.
+	turn     chan struct{}
 	mu       sync.Mutex
 	revision uint64
 }
 
 func (p *preparer) ensure(ctx context.Context, spec state.Spec) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.revision == spec.Revision {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.prepared() == spec.Revision {
 		return nil
 	}
 	if err := p.engine.Prepare(ctx, spec); err != nil {
 		return fmt.Errorf("prepare networks and volumes: %w", err)
 	}
-	p.revision = spec.Revision
+	p.set(spec.Revision)
 	return nil
 }
 
-// again makes the next launch look whether everything is still there.
-func (p *preparer) again() {
+func (p *preparer) prepared() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.revision = 0
+	return p.revision
 }
+
+func (p *preparer) set(revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.revision = revision
+}
+
+// again makes the next launch look whether everything is still there.
+func (p *preparer) again() { p.set(0) }
 
 var errNewerDefinition = errors.New("the service has a newer definition, the instance will be taken back")
 
