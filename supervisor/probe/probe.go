@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -72,7 +73,7 @@ func (p *Prober) Probe(ctx context.Context, c Check) (Result, error) {
 	case HTTP:
 		err = p.askHTTP(ctx, c.Address, c.Path)
 	case TCP:
-		err = p.converse(ctx, c, func(net.Conn) error { return nil })
+		err = p.converse(ctx, c, askTCP)
 	case Postgres:
 		err = p.converse(ctx, c, askPostgres)
 	case MySQL:
@@ -99,7 +100,12 @@ func (p *Prober) converse(ctx context.Context, c Check, ask func(net.Conn) error
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := ask(conn); err != nil {
+	err = ask(conn)
+	if err == nil && errors.Is(ctx.Err(), context.Canceled) {
+		// A TCP check takes silence for a good sign, and this one was cut short.
+		err = ctx.Err()
+	}
+	if err != nil {
 		return classify(ctx, fmt.Sprintf("%s %s", c.Kind, c.Address), err, ErrBadAnswer)
 	}
 	return nil

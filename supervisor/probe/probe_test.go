@@ -57,7 +57,7 @@ func greets(text string) func(net.Conn) {
 
 // talk is how a server of the kind begins.
 func talk(kind Kind) func(text string) func(net.Conn) {
-	if kind == MySQL {
+	if kind == MySQL || kind == TCP {
 		return greets
 	}
 	return says
@@ -101,19 +101,8 @@ func TestEveryKindTellsWhyThereIsNoAnswer(t *testing.T) {
 			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: closedPort(t)})
 			check(t, err, ErrRefused, "refused")
 		})
-		if kind == TCP {
-			continue // A connection is all it wants.
-		}
-		t.Run(string(kind)+" silent", func(t *testing.T) {
-			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: serve(t, silent), Timeout: 50 * time.Millisecond})
-			check(t, err, ErrTimeout)
-		})
 		t.Run(string(kind)+" hangs up", func(t *testing.T) {
 			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: serve(t, talk(kind)(""))})
-			check(t, err, ErrBadAnswer)
-		})
-		t.Run(string(kind)+" another protocol", func(t *testing.T) {
-			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: serve(t, talk(kind)("SSH-2.0-OpenSSH_9.2\r\n"))})
 			check(t, err, ErrBadAnswer)
 		})
 		t.Run(string(kind)+" cancelled", func(t *testing.T) {
@@ -121,6 +110,17 @@ func TestEveryKindTellsWhyThereIsNoAnswer(t *testing.T) {
 			address := serve(t, func(c net.Conn) { cancel(); silent(c) })
 			_, err := New().Probe(ctx, Check{Kind: kind, Address: address})
 			check(t, err, context.Canceled)
+		})
+		if kind == TCP {
+			continue // A connection that stays open is all it wants.
+		}
+		t.Run(string(kind)+" silent", func(t *testing.T) {
+			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: serve(t, silent), Timeout: 50 * time.Millisecond})
+			check(t, err, ErrTimeout)
+		})
+		t.Run(string(kind)+" another protocol", func(t *testing.T) {
+			_, err := New().Probe(t.Context(), Check{Kind: kind, Address: serve(t, talk(kind)("SSH-2.0-OpenSSH_9.2\r\n"))})
+			check(t, err, ErrBadAnswer)
 		})
 	}
 }
@@ -132,7 +132,12 @@ func TestUnknownKindIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestTCPWantsAConnectionOnly(t *testing.T) {
+func TestTCPTakesAServerThatSpeaksFirst(t *testing.T) {
+	_, err := New().Probe(t.Context(), Check{Kind: TCP, Address: serve(t, greets("220 hello"))})
+	check(t, err, nil)
+}
+
+func TestTCPWantsAConnectionThatStaysOpen(t *testing.T) {
 	r, err := New().Probe(t.Context(), Check{Kind: TCP, Address: serve(t, silent)})
 	check(t, err, nil)
 	if r.Latency <= 0 {
