@@ -1,0 +1,87 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Options say how a handler behaves; Log is required.
+type Options struct {
+	// Token allows changing calls, and logs, to those who send it as
+	// "Authorization: Bearer TOKEN". Empty: nobody may over TCP.
+	Token string
+	// Trusted is for the unix socket, whose file mode says who may come.
+	Trusted bool
+	// Hosts are names, besides localhost and IP addresses, that requests may
+	// be sent to.
+	Hosts []string
+	Log   *slog.Logger
+	// Stopping ends event streams and logs when it is closed, so that a server
+	// can shut down; nil never is.
+	Stopping <-chan struct{}
+	// Heartbeat is how often a quiet event stream shows that it is alive; 15 s
+	// by default.
+	Heartbeat time.Duration
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
+}
+
+// Ages over which the daemon no longer counts as well.
+const (
+	// stalledAfter is the age of the loop's last round. A commit may take 5 s
+	// before it gives up, and the loop goes on.
+	stalledAfter = 30 * time.Second
+	// staleAfter is the age of a health report; one is made every 10 s.
+	staleAfter = time.Minute
+)
+
+type server struct {
+	Options
+	backend Backend
+	metrics http.Handler
+}
+
+// Handler serves the API, the metrics and the page. It starts nothing and
+// keeps no connection beyond its request.
+func Handler(b Backend, o Options) http.Handler {
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 15 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &server{Options: o, backend: b}
+	s.metrics = newMetrics(b, o.Log)
+	return s.guard(s.routes())
+}
+
+// routes is the list of everything that is served.
+func (s *server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, h := range map[string]func(*http.Request) (any, error){
+		"GET /admin/monitoring/health/history": s.monitoringHistory,
+		"GET /admin/monitoring/system/metrics": s.systemMetrics,
+		"GET /v1/status":                       s.status,
+		"GET /v1/hosts":                        s.hosts,
+		"GET /v1/services":                     s.services,
+		"GET /v1/services/{name}":              s.service,
+		"GET /v1/instances":                    s.instances,
+		"GET /v1/instances/{name}":             s.instance,
+		"GET /v1/instances/{name}/history":     s.instanceHistory,
+		"GET /v1/decisions":                    s.decisions,
+		"GET /v1/decisions/{service}":          s.decision,
+		"GET /v1/events":                       s.events,
+	} {
+		mux.HandleFunc(pattern, s.answer(h))
+	}
+	mux.HandleFunc("GET /health", s.liveness)
+	mux.HandleFunc("GET /admin/monitoring/health", s.monitoring)
+	mux.HandleFunc("GET /v1/events/stream", s.stream)
+	mux.Handle("GET /v1/logs/{service}", s.trusted(http.HandlerFunc(s.logs)))
+	mux.Handle("POST /v1/services/{name}/scale", s.trusted(s.answer(s.scale)))
+	mux.Handle("GET /metrics", s.metrics)
+	mux.Handle("GET /{$}", page())
+	mux.Handle("GET /ui/", page())
+	return mux
+}
