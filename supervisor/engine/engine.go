@@ -25,7 +25,7 @@ type Options struct {
 	Timeout time.Duration
 	// PullTimeout bounds the download of an image; 5 min by default.
 	PullTimeout time.Duration
-	Logger      *slog.Logger
+	Log         *slog.Logger
 }
 
 // Engine is the Docker engine of this host. All methods are safe for
@@ -61,7 +61,7 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 	if o.Cluster == "" {
 		return nil, errors.New("dial engine: the cluster's id is required")
 	}
-	if o.Logger == nil {
+	if o.Log == nil {
 		return nil, errors.New("dial engine: a logger is required")
 	}
 	opts := []client.Opt{client.FromEnv}
@@ -73,7 +73,7 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 		cluster:     o.Cluster,
 		timeout:     positive(o.Timeout, defaultTimeout),
 		pullTimeout: positive(o.PullTimeout, defaultPullTimeout),
-		log:         o.Logger,
+		log:         o.Log,
 		dial:        func() (*client.Client, error) { return client.NewClientWithOpts(opts...) },
 	}
 	c, err := e.dial()

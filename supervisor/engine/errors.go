@@ -19,6 +19,10 @@ import (
 // effect is not known.
 var ErrUnavailable = errors.New("the container engine is not available")
 
+// ErrNotRunning says that a container that the operator has named does not
+// run, or is not there.
+var ErrNotRunning = errors.New("the container does not run")
+
 // failure words the error of a call. The caller's own end comes first: what
 // the engine's client says after that is noise.
 func failure(ctx context.Context, err error, format string, args ...any) error {

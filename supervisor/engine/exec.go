@@ -12,6 +12,8 @@ import (
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/supervisord/supervisord/supervisor/agent"
 )
 
 // Exec runs a command in a container of ours and returns its exit code. A nil
@@ -158,13 +160,28 @@ type Named struct {
 // NginxContainer is the container that runs nginx where the host does not.
 func (e *Engine) NginxContainer(name string) *Named { return &Named{engine: e, name: name} }
 
+// running returns the container's id; ErrNotRunning where it has no process.
+func (n *Named) running(ctx context.Context) (id string, err error) {
+	c, err := n.engine.look(ctx, n.name)
+	switch {
+	case errors.Is(err, agent.ErrNoContainer):
+		return "", fmt.Errorf("%w: %w", ErrNotRunning, err)
+	case err != nil:
+		return "", err
+	case !c.State.Running:
+		return "", fmt.Errorf("%w: it is %s", ErrNotRunning, c.State.Status)
+	}
+	return c.ID, nil
+}
+
 // Exec runs a command in the container and returns what it wrote, stdout and
-// stderr merged, and its exit code.
+// stderr merged, and its exit code. The error wraps ErrNotRunning where the
+// container does not run.
 func (n *Named) Exec(ctx context.Context, argv []string) (output []byte, exitCode int, err error) {
 	var text bytes.Buffer
-	c, err := n.engine.look(ctx, n.name)
+	id, err := n.running(ctx)
 	if err == nil {
-		exitCode, err = n.engine.exec(ctx, c.ID, argv, nil, &text, &text)
+		exitCode, err = n.engine.exec(ctx, id, argv, nil, &text, &text)
 	}
 	if err != nil {
 		return text.Bytes(), 0, failure(ctx, err, "run %q in container %s", first(argv), n.name)
@@ -172,11 +189,12 @@ func (n *Named) Exec(ctx context.Context, argv []string) (output []byte, exitCod
 	return text.Bytes(), exitCode, nil
 }
 
-// Signal sends a signal, as "HUP", to the container's first process.
+// Signal sends a signal, as "HUP", to the container's first process. The error
+// wraps ErrNotRunning where the container does not run.
 func (n *Named) Signal(ctx context.Context, sig string) error {
-	c, err := n.engine.look(ctx, n.name)
+	id, err := n.running(ctx)
 	if err == nil {
-		err = n.engine.kill(ctx, c.ID, sig)
+		err = n.engine.kill(ctx, id, sig)
 	}
 	if err != nil {
 		return failure(ctx, err, "send %s to container %s", sig, n.name)

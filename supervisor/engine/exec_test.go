@@ -83,8 +83,13 @@ func TestTheNginxContainerIsSomebodyElses(t *testing.T) {
 	if tail, err := other.Tail(t.Context(), theirs.ID, 1); err != nil || !slices.Equal(tail, []string{"hangup"}) {
 		t.Errorf("got %q, %v", tail, err)
 	}
-	if _, _, err := e.NginxContainer("nonexistent").Exec(t.Context(), []string{"nginx", "-t"}); err == nil {
-		t.Error("a container that is not there: no error")
+	for what, gone := range map[string]*engine.Named{"ended": nginx, "not there": e.NginxContainer("nonexistent")} {
+		if _, _, err := gone.Exec(t.Context(), []string{"nginx", "-t"}); !errors.Is(err, engine.ErrNotRunning) {
+			t.Errorf("run a command in one that is %s: %v", what, err)
+		}
+		if err := gone.Signal(t.Context(), "HUP"); !errors.Is(err, engine.ErrNotRunning) {
+			t.Errorf("signal one that is %s: %v", what, err)
+		}
 	}
 }
 

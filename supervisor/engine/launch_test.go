@@ -385,16 +385,18 @@ func TestStopAndRemove(t *testing.T) {
 			t.Errorf("stop what is gone: %v", err)
 		}
 	})
-	t.Run("several at once", func(t *testing.T) {
-		c := e.Run(e.Launch(e.Container("serve", "80")))
-		errs := make(chan error, 4)
-		for range cap(errs) {
-			go func() { errs <- e.Remove(t.Context(), c.ID) }()
+}
+
+func TestSeveralRemoveOneContainerAtOnce(t *testing.T) {
+	e := kit.New(t)
+	c := e.Run(e.Launch(e.Container("serve", "80")))
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() { errs <- e.Remove(t.Context(), c.ID) }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
 		}
-		for range cap(errs) {
-			if err := <-errs; err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	}
 }

@@ -75,7 +75,7 @@ func (d *double) serve(t *testing.T, o engine.Options) *engine.Engine {
 
 func dial(t *testing.T, host string, o engine.Options) *engine.Engine {
 	t.Helper()
-	o.Host, o.Cluster, o.Logger = host, "c1", slog.New(slog.DiscardHandler)
+	o.Host, o.Cluster, o.Log = host, "c1", slog.New(slog.DiscardHandler)
 	e, err := engine.Dial(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -208,9 +208,9 @@ func TestAMissingImageIsPulledOnce(t *testing.T) {
 func TestDialRefusesWhatCannotWork(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	for name, o := range map[string]engine.Options{
-		"no cluster": {Logger: log},
+		"no cluster": {Log: log},
 		"no logger":  {Cluster: "c1"},
-		"no address": {Cluster: "c1", Logger: log, Host: "nonsense"},
+		"no address": {Cluster: "c1", Log: log, Host: "nonsense"},
 	} {
 		if _, err := engine.Dial(t.Context(), o); err == nil {
 			t.Errorf("%s: no error", name)

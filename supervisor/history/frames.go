@@ -44,11 +44,14 @@ func (f *frames) move(now time.Time) {
 	f.list = moved
 }
 
-// since returns the frames from a moment on, MaxFrames at the most.
-func (f *frames) since(at time.Time) []autoscale.Frame {
+// view returns the frames that are wanted, MaxFrames at the most.
+func (f *frames) view() []autoscale.Frame {
 	list := f.list[max(0, len(f.list)-autoscale.MaxFrames):]
-	i, _ := slices.BinarySearchFunc(list, at, byTime)
-	return slices.Clip(list[i:])
+	if n := len(list); n > 0 && f.span > 0 {
+		i, _ := slices.BinarySearchFunc(list, list[n-1].At.Add(-f.span), byTime)
+		list = list[i:]
+	}
+	return slices.Clip(list)
 }
 
 // after is the index of the first frame later than a moment.

@@ -86,17 +86,17 @@ func (s *Store) service(name string) *frames {
 	return f
 }
 
-// Frames returns the frames of a service from a moment on, oldest first, at
-// most autoscale.MaxFrames of them. The slice is a view that nobody ever
-// writes to again: it may be kept, and must not be changed.
-func (s *Store) Frames(service string, since time.Time) []autoscale.Frame {
+// Frames returns the frames of a service, oldest first, at most
+// autoscale.MaxFrames of them. The slice is a view that nobody ever writes to
+// again: it may be kept, and must not be changed.
+func (s *Store) Frames(service string) []autoscale.Frame {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f := s.services[service]
 	if f == nil {
 		return nil
 	}
-	return f.since(since)
+	return f.view()
 }
 
 // Points returns the use of an instance from `from` to `to`, both inclusive,

@@ -74,7 +74,7 @@ func (k *Kit) New(t testing.TB) *Env {
 		t.Fatal(k.err)
 	}
 	e := &Env{Docker: docker, Cluster: Name("cluster"), Image: k.image, t: t}
-	e.Engine, err = engine.Dial(t.Context(), engine.Options{Cluster: e.Cluster, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	e.Engine, err = engine.Dial(t.Context(), engine.Options{Cluster: e.Cluster, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
