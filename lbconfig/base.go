@@ -43,7 +43,7 @@ func DefaultBase() BaseOptions {
 		AccessLog:       "/var/log/nginx/access.log",
 		MimeTypes:       "/etc/nginx/mime.types",
 		Root:            "/etc/nginx/supervisord.d",
-		CacheDir:        "/var/cache/nginx/supervisord",
+		CacheDir:        "/var/lib/nginx/supervisord",
 		// Longer than the 30 s that an instance may drain, and no shorter than
 		// the 60 s for which a request may wait at an instance: a reload cuts
 		// off nothing that the timeouts allow. Not longer, because each reload

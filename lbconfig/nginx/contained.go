@@ -3,6 +3,7 @@ package nginx
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Container is a container that nginx runs in.
@@ -43,11 +44,11 @@ func (c Contained) Test(ctx context.Context, conf string) error {
 }
 
 // Reload sends SIGHUP to the container.
-func (c Contained) Reload(ctx context.Context) error {
+func (c Contained) Reload(ctx context.Context) (time.Duration, error) {
 	if err := c.Container.Signal(ctx, "HUP"); err != nil {
-		return fmt.Errorf("sending SIGHUP to nginx's container: %w", err)
+		return 0, fmt.Errorf("sending SIGHUP to nginx's container: %w", err)
 	}
-	return nil
+	return masterOverlap, nil
 }
 
 // Generation asks the status server over the host's network.

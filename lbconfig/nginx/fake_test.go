@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -60,7 +59,7 @@ func (f *fake) write(t *testing.T, name, text string) {
 }
 
 func (f *fake) applier() *nginx.Applier {
-	return nginx.NewApplier(nginx.Options{Root: f.root(), Conf: f.conf(), ErrorLog: f.logs()}, f, slog.New(slog.DiscardHandler))
+	return nginx.NewApplier(nginx.Options{Root: f.root(), Conf: f.conf(), ErrorLog: f.logs()}, f, discard())
 }
 
 func (f *fake) enter(name string) func() {
@@ -114,18 +113,18 @@ func (f *fake) Test(ctx context.Context, conf string) error {
 	return nil
 }
 
-func (f *fake) Reload(context.Context) error {
+func (f *fake) Reload(context.Context) (time.Duration, error) {
 	defer f.enter("reload")()
 	f.reloads++
 	switch {
 	case f.stopped:
-		return fmt.Errorf("%w: no pid", nginx.ErrNotRunning)
+		return 0, fmt.Errorf("%w: no pid", nginx.ErrNotRunning)
 	case f.reloadErr != nil:
-		return f.reloadErr
+		return 0, f.reloadErr
 	case f.deaf:
-		return os.WriteFile(f.logs(), []byte("old line\n[emerg] bind() failed\n"), 0o644)
+		return 0, os.WriteFile(f.logs(), []byte("old line\n[emerg] bind() failed\n"), 0o644)
 	}
-	return f.load()
+	return 100 * time.Millisecond, f.load()
 }
 
 var generationLine = regexp.MustCompile(`return 200 "(\d+)\\n"`)

@@ -47,41 +47,65 @@ func (h Host) Test(ctx context.Context, conf string) error {
 // Reload sends SIGHUP to the master. That is what nginx -s reload does too,
 // after reading the whole configuration once more to learn where the pid file
 // is.
-func (h Host) Reload(context.Context) error {
+//
+// It then tells the old workers itself to finish, as soon as new ones are
+// there to accept. The master would do so 100 ms later, and until then nearly
+// every connection still goes to an old worker, because those are first in the
+// kernel's queue. To the master it is all the same: it learns of workers that
+// have ended only after telling them to. Where a worker is told although there
+// was no reload after all, the master replaces it.
+//
+// A second reload within those 100 ms waits for their end.
+func (h Host) Reload(ctx context.Context) (time.Duration, error) {
+	master, err := h.master()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = master.Release() }()
+	old, listErr := workersOf(master.Pid)
+	err = master.Signal(syscall.SIGHUP)
+	if errors.Is(err, os.ErrProcessDone) {
+		return 0, fmt.Errorf("%w: process %d has ended", ErrNotRunning, master.Pid)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("sending SIGHUP to nginx's master, process %d: %w", master.Pid, err)
+	}
+	if listErr != nil || !retire(ctx, master.Pid, old) {
+		return masterOverlap, nil
+	}
+	return 0, nil
+}
+
+// master returns a handle of the process that the pid file names, if it is an
+// nginx.
+func (h Host) master() (*os.Process, error) {
 	file := h.PIDFile
 	if file == "" {
 		file = "/run/nginx.pid"
 	}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: there is no %s", ErrNotRunning, file)
+		return nil, fmt.Errorf("%w: there is no %s", ErrNotRunning, file)
 	}
 	if err != nil {
-		return fmt.Errorf("reading nginx's process id: %w", err)
+		return nil, fmt.Errorf("reading nginx's process id: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid < 2 {
-		return fmt.Errorf("%w: %s contains %.20q, not a process id", ErrNotRunning, file, text)
+		return nil, fmt.Errorf("%w: %s contains %.20q, not a process id", ErrNotRunning, file, text)
 	}
-	// The handle is taken before the look at the name, so that the signal
-	// cannot reach another process that gets the same id in between.
+	// The handle is taken before the look at the name, so that a signal cannot
+	// reach another process that gets the same id in between.
 	master, err := os.FindProcess(pid)
 	if err != nil {
-		return fmt.Errorf("finding nginx's master: %w", err)
+		return nil, fmt.Errorf("finding nginx's master: %w", err)
 	}
-	defer func() { _ = master.Release() }()
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil || strings.TrimSpace(string(comm)) != "nginx" {
-		return fmt.Errorf("%w: process %d of %s is %.20q", ErrNotRunning, pid, file, strings.TrimSpace(string(comm)))
+		_ = master.Release()
+		return nil, fmt.Errorf("%w: process %d of %s is %.20q", ErrNotRunning, pid, file, strings.TrimSpace(string(comm)))
 	}
-	err = master.Signal(syscall.SIGHUP)
-	if errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("%w: process %d has ended", ErrNotRunning, pid)
-	}
-	if err != nil {
-		return fmt.Errorf("sending SIGHUP to nginx's master, process %d: %w", pid, err)
-	}
-	return nil
+	return master, nil
 }
 
 // Generation asks the status server.

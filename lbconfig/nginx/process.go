@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Process is a running nginx, as an Applier needs it. Calls come one at a
@@ -15,13 +16,19 @@ type Process interface {
 	// a *ConfigError where nginx refuses them, and anything else where nginx
 	// could not be asked. What is live stays untouched.
 	Test(ctx context.Context, conf string) error
-	// Reload tells nginx to read its main file again and returns at once,
-	// without knowing what comes of it. The error wraps ErrNotRunning where
-	// there is no nginx.
-	Reload(ctx context.Context) error
+	// Reload tells nginx to read its main file again, without knowing what
+	// comes of it. The overlap is how long workers of the old generation may
+	// go on accepting connections after the new one answers. The error wraps
+	// ErrNotRunning where there is no nginx.
+	Reload(ctx context.Context) (overlap time.Duration, err error)
 	// Generation asks on a connection of its own which generation answers.
 	Generation(ctx context.Context) (uint64, error)
 }
+
+// masterOverlap is how long nginx's master lets old workers accept connections
+// after it has started new ones (ngx_master_process_cycle, "allow new processes
+// to start").
+const masterOverlap = 100 * time.Millisecond
 
 // Errors that Apply wraps, for callers to branch on.
 var (

@@ -29,7 +29,7 @@ func (r *round) confirm(ctx context.Context) (lbconfig.Outcome, error) {
 func (r *round) reload(ctx context.Context, n uint64) (lbconfig.Outcome, error) {
 	logged := logSize(r.opts.ErrorLog)
 	r.step("reloading", n)
-	err := r.process.Reload(ctx)
+	overlap, err := r.process.Reload(ctx)
 	if errors.Is(err, ErrNotRunning) {
 		return lbconfig.Outcome{Changed: true}, errors.Join(err, syncFile(r.store.root))
 	}
@@ -44,10 +44,8 @@ func (r *round) reload(ctx context.Context, n uint64) (lbconfig.Outcome, error) 
 		}
 		err = fmt.Errorf("%w%s", err, logTail(r.opts.ErrorLog, logged))
 		err = errors.Join(err, r.rollBack(n))
-		if again := r.process.Reload(ctx); again != nil {
-			err = errors.Join(err, again)
-		}
-		return r.unchanged(), err
+		_, again := r.process.Reload(ctx)
+		return r.unchanged(), errors.Join(err, again)
 	}
 	r.answered = time.Now()
 	done := lbconfig.Outcome{Generation: n, Changed: true}
@@ -55,7 +53,7 @@ func (r *round) reload(ctx context.Context, n uint64) (lbconfig.Outcome, error) 
 	if err := syncFile(r.store.root); err != nil {
 		return done, err
 	}
-	if err := r.awaitSettled(ctx, n); err != nil {
+	if err := r.awaitSettled(ctx, n, overlap); err != nil {
 		return done, err
 	}
 	r.settled = time.Now()
@@ -106,21 +104,16 @@ func (r *round) notServed(n, got uint64, err error) error {
 	return fmt.Errorf("%w: generation %d did not answer within %v, %d still does", ErrNotServed, n, r.opts.AnswerWithin, got)
 }
 
-// overlap is how long nginx's master lets old workers accept connections after
-// it has started new ones (ngx_master_process_cycle, "allow new processes to
-// start").
-const overlap = 100 * time.Millisecond
-
 // inARow is how many answers in a row must come of the new generation at the
 // end of the overlap: with as many old workers as new ones, all of them do by
 // chance once in 256 times, and then one request may meet an old worker, which
 // is no worse than a request that was under way.
 const inARow = 8
 
-// awaitSettled returns when old workers have stopped accepting. The master
-// tells them to when the overlap is over, and what it does then takes moments
-// on a busy machine, which the answers in a row are for.
-func (r *round) awaitSettled(ctx context.Context, n uint64) error {
+// awaitSettled returns when old workers have stopped accepting. They are told
+// to by the end of the overlap, and heed it within moments, or a few more on a
+// busy machine, which the answers in a row are for.
+func (r *round) awaitSettled(ctx context.Context, n uint64, overlap time.Duration) error {
 	limit := r.answered.Add(r.opts.AnswerWithin)
 	if err := pause(ctx, overlap); err != nil {
 		return err
