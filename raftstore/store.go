@@ -1,0 +1,185 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// Store is one server of a cluster. It is safe for concurrent use.
+type Store struct {
+	id        string
+	address   raft.ServerAddress
+	raft      *raft.Raft
+	conf      *raft.Config
+	stores    Stores
+	transport raft.Transport
+	directory *directory // nil with stores of the caller's
+	fresh     bool
+	// waits are the goroutines that wait for the library's answers.
+	waits sync.WaitGroup
+}
+
+// Open reads what the server knew when it ended and starts it: the Machine is
+// restored from the newest snapshot, and as much of the log as is known to be
+// committed is applied once the server leads or hears of a leader. A server
+// that is in no cluster yet waits for Bootstrap. The caller must Close it.
+func Open(ctx context.Context, c Config, m Machine) (*Store, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{id: c.ID, transport: c.Transport}
+	rc, err := c.raft("unknown")
+	if err != nil {
+		return nil, err
+	}
+	if c.Stores != nil {
+		s.stores = *c.Stores
+	} else {
+		if s.directory, err = openDirectory(c, rc); err != nil {
+			return nil, err
+		}
+		s.stores, s.id = s.directory.Stores, s.directory.id
+	}
+	if err := s.start(c, m); err != nil {
+		return nil, errors.Join(err, s.closeDirectory())
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
+}
+
+func (s *Store) start(c Config, m Machine) error {
+	rc, err := c.raft(s.id)
+	if err != nil {
+		return err
+	}
+	s.conf = rc
+	if s.transport == nil {
+		_, s.transport = raft.NewInmemTransport(raft.ServerAddress(s.id))
+	}
+	s.address = s.transport.LocalAddr()
+	has, err := raft.HasExistingState(s.stores.Log, s.stores.Stable, s.stores.Snapshots)
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	s.fresh = !has
+	s.raft, err = raft.NewRaft(rc, fsm{m}, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport)
+	if err != nil {
+		return fmt.Errorf("start the log: %w", err)
+	}
+	return nil
+}
+
+// ID is this server's name in the cluster.
+func (s *Store) ID() string { return s.id }
+
+// Fresh says whether the server was in no cluster when it was opened.
+func (s *Store) Fresh() bool { return s.fresh }
+
+// Bootstrap begins a cluster of this one server. ErrHasState where there is
+// one already.
+func (s *Store) Bootstrap(ctx context.Context) error {
+	if !s.fresh {
+		return ErrHasState
+	}
+	f := s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
+		{ID: raft.ServerID(s.id), Address: s.address},
+	}})
+	err := s.await(ctx, f)
+	if errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("%w: %w", ErrHasState, err)
+	}
+	return err
+}
+
+// Propose commits an entry and returns what the Machine made of it, and where
+// it stands in the log. Where the context ends first the outcome is unknown.
+func (s *Store) Propose(ctx context.Context, data []byte) (result any, index uint64, err error) {
+	f := s.raft.Apply(data, enqueueWithin)
+	if err := s.await(ctx, f); err != nil {
+		return nil, 0, fmt.Errorf("propose: %w", err)
+	}
+	return f.Response(), f.Index(), nil
+}
+
+// Barrier returns when the Machine has applied all that was committed before
+// the call; a read after it is linearizable. Only the leader can tell.
+func (s *Store) Barrier(ctx context.Context) error {
+	if err := s.await(ctx, s.raft.Barrier(enqueueWithin)); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	return nil
+}
+
+// Snapshot writes a snapshot now. It is no error that there is nothing new.
+func (s *Store) Snapshot(ctx context.Context) error {
+	err := s.await(ctx, s.raft.Snapshot())
+	if err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return fmt.Errorf("snapshot: %w", err)
+}
+
+// await waits for the library, or for the context. The library answers each
+// future by itself, at the latest when leadership or the server ends, so the
+// goroutine ends too; Close waits for it.
+func (s *Store) await(ctx context.Context, f raft.Future) error {
+	answer := make(chan error, 1)
+	s.waits.Go(func() { answer <- f.Error() })
+	select {
+	case err := <-answer:
+		return s.translate(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stats is where a server stands.
+type Stats struct {
+	IsLeader bool
+	// Leader is the id of the server that leads, "" when none is known.
+	Leader string
+	Term   uint64
+	// Commit is the last index known to be committed, Applied the last that
+	// the Machine has applied.
+	Commit  uint64
+	Applied uint64
+}
+
+// Stats tells where this server stands.
+func (s *Store) Stats() Stats {
+	_, leader := s.raft.LeaderWithID()
+	return Stats{
+		IsLeader: s.raft.State() == raft.Leader,
+		Leader:   string(leader),
+		Term:     s.raft.CurrentTerm(),
+		Commit:   s.raft.CommitIndex(),
+		Applied:  s.raft.AppliedIndex(),
+	}
+}
+
+// Close ends the server and waits for everything it started. The context is
+// not needed for a clean end; it is there for those to come.
+func (s *Store) Close(context.Context) error {
+	err := s.raft.Shutdown().Error()
+	s.waits.Wait()
+	if closer, ok := s.transport.(raft.WithClose); ok {
+		err = errors.Join(err, closer.Close())
+	}
+	if err = errors.Join(err, s.closeDirectory()); err != nil {
+		return fmt.Errorf("close the log: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) closeDirectory() error {
+	if s.directory == nil {
+		return nil
+	}
+	return s.directory.close()
+}
