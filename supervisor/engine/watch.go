@@ -26,6 +26,9 @@ import (
 // The first event is a Connected, sent when the engine has accepted the
 // subscription: from then on nothing is missed. What happened before is not
 // told again, so the caller should list once.
+//
+// The engine does not notice when a container runs out of memory before it is
+// quite started: then there is no OOM, only a Died with code 137.
 func (e *Engine) Watch(ctx context.Context, f func(agent.Event)) error {
 	// The engine may have been exchanged since the stream broke.
 	if err := e.Ping(ctx); err != nil {

@@ -5,7 +5,7 @@
 //	stubborn PORT   the same, but SIGTERM is ignored
 //	exit CODE       end at once
 //	burn            keep one core busy
-//	hold MIB        use memory, and keep it
+//	hold MIB PATH   use memory, and keep it; wait for the file first if given
 //	print N         write N lines, odd ones to stderr, then sleep
 //	cat CODE        copy stdin to stdout, say "done" on stderr, end with CODE
 //	file PATH       succeed if the file exists
@@ -45,7 +45,7 @@ func run(what string, args []string) error {
 	case "burn":
 		return burn()
 	case "hold":
-		return hold(args[0])
+		return hold(args[0], args[1])
 	case "print":
 		return lines(args[0])
 	case "cat":
@@ -109,10 +109,16 @@ func burn() error {
 	}
 }
 
-func hold(mib string) error {
+func hold(mib, path string) error {
 	n, err := strconv.Atoi(mib)
 	if err != nil {
 		return err
+	}
+	for path != "" {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	var held [][]byte
 	for range n {
