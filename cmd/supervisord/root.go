@@ -36,9 +36,10 @@ Every flag is an environment variable too, named in its description; the
 command line goes first.
 
 ` + exitHelp,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          noSuchCommand,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintln(e.err, cmd.UsageString())
 			return usage(errors.New("no command is given"))
@@ -53,7 +54,6 @@ command line goes first.
 	for _, construct := range constructors() {
 		root.AddCommand(construct(e))
 	}
-	cobra.EnableCommandSorting = false
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	nameVariables(root)
@@ -100,7 +100,11 @@ func want(names ...string) cobra.PositionalArgs {
 		if len(args) == len(names) {
 			return nil
 		}
-		return fmt.Errorf("want %s, got %d arguments", strings.Join(names, " "), len(args))
+		expected := strings.Join(names, " ")
+		if expected == "" {
+			expected = "no arguments"
+		}
+		return fmt.Errorf("want %s, got %s", expected, counted(len(args), "argument"))
 	}
 }
 

@@ -21,9 +21,13 @@ comes when the wish is committed, not when the instances are there.`,
 		Args:              want("SERVICE", "N|auto"),
 		ValidArgsFunction: services(e),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			count, err := parseCount(args[1])
+			n, held, err := parseCount(args[1])
 			if err != nil {
 				return wrongUsage(cmd, err)
+			}
+			var count *int
+			if held {
+				count = &n
 			}
 			client, err := e.client()
 			if err != nil {
@@ -49,14 +53,14 @@ comes when the wish is committed, not when the instances are there.`,
 	return c
 }
 
-// parseCount returns nil for auto.
-func parseCount(text string) (*int, error) {
+// parseCount reads a count to hold a service at, or that it is not to be held.
+func parseCount(text string) (n int, held bool, err error) {
 	if text == auto {
-		return nil, nil
+		return 0, false, nil
 	}
-	n, err := strconv.Atoi(text)
+	n, err = strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return nil, fmt.Errorf("%q: want a number of instances or auto", text)
+		return 0, false, fmt.Errorf("%q: want a number of instances or auto", text)
 	}
-	return &n, nil
+	return n, true, nil
 }

@@ -82,10 +82,10 @@ func validationOf(file string, project *compose.Project, err error) (validation,
 			v.Errors = append(v.Errors, fileProblem{p.File, p.Line, p.Col, p.Key, p.Problem, p.Want})
 		}
 		if len(v.Errors) == 0 && errors.Is(err, fs.ErrNotExist) {
-			return v, usage(err)
+			return v, usage(fmt.Errorf("validate: %w", err))
 		}
 		if len(v.Errors) == 0 {
-			return v, err
+			return v, fmt.Errorf("validate: %w", err)
 		}
 		return v, nil
 	}

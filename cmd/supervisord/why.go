@@ -80,9 +80,10 @@ func (s screen) why(x api.Explanation) {
 	}
 }
 
-// measureRows are the metrics that the policy looks at.
+// measureRows are the metrics that the policy looks at: the mean over the
+// window of growing, and over the longer one of shrinking.
 func measureRows(d autoscale.Decision) [][]cell {
-	rows := [][]cell{cells("METRIC", "NOW", "LONGER", "OUT ABOVE", "IN BELOW")}
+	rows := [][]cell{cells("METRIC", "SHORT MEAN", "LONG MEAN", "OUT ABOVE", "IN BELOW")}
 	for _, m := range []struct {
 		name string
 		autoscale.Measure

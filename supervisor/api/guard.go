@@ -102,7 +102,7 @@ func (s *server) authorize(r *http.Request) error {
 		return &Error{
 			Status:  http.StatusForbidden,
 			Message: "this is only possible over the unix socket",
-			Hint:    "use the command line as root on the host, or start the daemon with --token",
+			Hint:    "use the command line as root on the host, or start the daemon with --token-file",
 		}
 	case !sent:
 		return &Error{

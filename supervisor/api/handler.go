@@ -1,6 +1,8 @@
 package api
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -43,8 +45,12 @@ type server struct {
 }
 
 // Handler serves the API, the metrics and the page. It starts nothing and
-// keeps no connection beyond its request.
-func Handler(b Backend, o Options) http.Handler {
+// keeps no connection beyond its request. It fails where the options have no
+// Log or a metric is registered twice.
+func Handler(b Backend, o Options) (http.Handler, error) {
+	if o.Log == nil {
+		return nil, errors.New("api: the handler needs a Log")
+	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 15 * time.Second
 	}
@@ -52,8 +58,11 @@ func Handler(b Backend, o Options) http.Handler {
 		o.Now = time.Now
 	}
 	s := &server{Options: o, backend: b}
-	s.metrics = newMetrics(b, o.Log)
-	return s.guard(s.routes())
+	var err error
+	if s.metrics, err = newMetrics(b, o.Log); err != nil {
+		return nil, fmt.Errorf("api: register metrics: %w", err)
+	}
+	return s.guard(s.routes()), nil
 }
 
 // routes is the list of everything that is served.

@@ -32,7 +32,11 @@ func handler(b *apitest.Backend, change ...func(*api.Options)) http.Handler {
 	for _, c := range change {
 		c(&o)
 	}
-	return api.Handler(b, o)
+	h, err := api.Handler(b, o)
+	if err != nil {
+		panic(err)
+	}
+	return h
 }
 
 // serve serves a handler for the length of a test.

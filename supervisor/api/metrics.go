@@ -20,19 +20,23 @@ import (
 
 // newMetrics serves GET /metrics from a registry of its own, so that nothing
 // else in the process can add to it.
-func newMetrics(b Backend, log *slog.Logger) http.Handler {
+func newMetrics(b Backend, log *slog.Logger) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(
+	for _, c := range []prometheus.Collector{
 		newCollector(b),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: errorLog{log},
 		// A scrape that is partly wrong says so instead of looking complete.
 		ErrorHandling:       promhttp.HTTPErrorOnError,
 		MaxRequestsInFlight: 4,
-	})
+	}), nil
 }
 
 type errorLog struct{ log *slog.Logger }

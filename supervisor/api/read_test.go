@@ -198,3 +198,9 @@ func TestAMethodThatAPathDoesNotHaveIsNamed(t *testing.T) {
 		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
 	}
 }
+
+func TestAHandlerWithoutALogIsRefused(t *testing.T) {
+	if _, err := api.Handler(apitest.New(), api.Options{}); err == nil {
+		t.Error("it is made")
+	}
+}
