@@ -20,6 +20,8 @@ const (
 	unhealthyAbove = 0.98
 	// healthKept is how many reports are kept: an hour's.
 	healthKept = int(time.Hour / healthEvery)
+	// suspectEvery is the interval while something is not well.
+	suspectEvery = 2 * time.Second
 )
 
 // physician looks after everything this host needs, from time to time.
@@ -39,9 +41,16 @@ type physician struct {
 }
 
 func (p *physician) run(ctx context.Context) error {
-	tick := time.NewTicker(healthEvery)
-	defer tick.Stop()
+	// What is not well is looked at more often, so that the report follows
+	// when it is; so is a start, when little is up yet.
+	t := time.NewTimer(suspectEvery)
+	defer t.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
 		r := p.look(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -52,10 +61,8 @@ func (p *physician) run(ctx context.Context) error {
 			p.reports = slices.Delete(p.reports, 0, over)
 		}
 		p.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		if t.Reset(healthEvery); r.Overall != api.Healthy {
+			t.Reset(suspectEvery)
 		}
 	}
 }

@@ -116,6 +116,7 @@ func (o *observer) frame(now time.Time, c state.Cluster, latest map[string]autos
 			continue
 		}
 		o.framedAt[name] = now
+		o.history.Keep(name, s.Autoscale.Span())
 		var members []autoscale.Member
 		for i := range c.Of(name) {
 			if i.Phase == state.Ready {

@@ -36,8 +36,9 @@ type Op struct {
 	Kind      OpKind
 	Instance  state.Instance
 	Container Container
-	// Why is the reason of OpFail.
-	Why string
+	// Why is the reason of OpFail; Sick that the container runs all the same.
+	Why  string
+	Sick bool
 }
 
 // Key names what the work is about: no two pieces with one key run at once.
@@ -49,7 +50,9 @@ type Local struct {
 	Containers []Container
 	// Sick are ready instances that do not answer their health check, and why.
 	Sick map[string]string
-	Now  time.Time
+	// Since is when this agent began to look.
+	Since time.Time
+	Now   time.Time
 }
 
 // Diff is the work that is left on a host: what the state wants there, against
@@ -87,7 +90,7 @@ func Diff(want state.Cluster, here Local) []Op {
 		op, needed := diffOne(want, here, i, c, exists)
 		if !needed && mayReplace(want, here, i, c) && !replaced[i.Service] {
 			replaced[i.Service] = true
-			op, needed = Op{Kind: OpFail, Instance: i, Container: c, Why: sickness(here, c)}, true
+			op, needed = Op{Kind: OpFail, Instance: i, Container: c, Why: sickness(here, c), Sick: true}, true
 		}
 		if needed {
 			ops = append(ops, op)
@@ -128,11 +131,11 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 		op.Kind = OpRetire
 		// Without a container there is nothing to wait for; with one, it is
 		// stopped only when no nginx sends to it, or its time is up.
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i))
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i, here.Since))
 	case state.Failed:
 		// A sick instance may still be busy; it gets the same time.
 		op.Kind = OpClear
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i))
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i, here.Since))
 	}
 	return op, false
 }
@@ -144,34 +147,20 @@ func sickness(here Local, c Container) string {
 	return here.Sick[c.Instance]
 }
 
-// placeWithin is how long a failure may take to be answered by an instance in
-// its place: the leader has to see it first.
-const placeWithin = 5 * time.Second
-
-// mayReplace says whether an instance is sick and may go. As long as another
-// one of its service is being replaced it stays: when all look sick at once it
-// is the check, or something they share, that is at fault, and taking them all
-// out would make an outage of it. So they go one at a time, each only after
-// the one before has been replaced by a well one.
+// mayReplace says whether an instance is sick and may go; state.MayGiveUp says
+// why not all at once.
 func mayReplace(want state.Cluster, here Local, i state.Instance, c Container) bool {
-	if i.Phase != state.Ready || sickness(here, c) == "" {
-		return false
-	}
-	for other := range want.Of(i.Service) {
-		if other.Phase == state.Assigned || other.Phase == state.Starting {
-			return false
-		}
-	}
-	f, failing := want.Failures.Get(i.Service)
-	return !failing || !here.Now.Before(f.Retry) && here.Now.Sub(f.Last) >= placeWithin
+	return i.Phase == state.Ready && sickness(here, c) != "" && want.MayGiveUp(i.Service, here.Now)
 }
 
-// DefaultDrain is the drain time of a service that is no longer in the spec.
-const DefaultDrain = 30 * time.Second
-
-// DrainEnd is when a draining instance is stopped whatever it still does.
-func DrainEnd(c state.Cluster, i state.Instance) time.Time {
-	return i.PhaseAt.Add(cmp.Or(c.Spec.Services[i.Service].Drain, DefaultDrain))
+// DrainEnd is when a draining instance is stopped whatever it still does. Since
+// is when the agent began to look: while no agent ran, nobody told nginx, so
+// that time does not count.
+func DrainEnd(c state.Cluster, i state.Instance, since time.Time) time.Time {
+	if since.Before(i.PhaseAt) {
+		since = i.PhaseAt
+	}
+	return since.Add(cmp.Or(c.Spec.Services[i.Service].Drain, state.DefaultDrain))
 }
 
 // ending says how a container ended.

@@ -261,11 +261,15 @@ func TestDrainEnd(t *testing.T) {
 	h := begin(t)
 	id := h.instance("web", 1, state.Draining)
 	i, _ := h.Instances.Get(id)
-	if got := agent.DrainEnd(h.Cluster, i); !got.Equal(i.PhaseAt.Add(drainTime)) {
+	if got := agent.DrainEnd(h.Cluster, i, epoch); !got.Equal(i.PhaseAt.Add(drainTime)) {
 		t.Errorf("drains until %s, want %s after %s", got, drainTime, i.PhaseAt)
 	}
+	restarted := i.PhaseAt.Add(time.Hour)
+	if got := agent.DrainEnd(h.Cluster, i, restarted); !got.Equal(restarted.Add(drainTime)) {
+		t.Errorf("drains until %s, want %s after the agent is back", got, drainTime)
+	}
 	i.Service = "no longer in the file"
-	if got := agent.DrainEnd(h.Cluster, i); !got.Equal(i.PhaseAt.Add(agent.DefaultDrain)) {
+	if got := agent.DrainEnd(h.Cluster, i, epoch); !got.Equal(i.PhaseAt.Add(state.DefaultDrain)) {
 		t.Errorf("drains until %s, want the default time", got)
 	}
 }

@@ -91,7 +91,7 @@ func (b *builder) service(name string) state.Service {
 	s.DependsOn = dependencies(config)
 	b.replicas(p, &s, config)
 	if s.Drain = drain; drain == 0 && s.Ingress != nil {
-		s.Drain = s.Container.StopGrace
+		s.Drain = state.DefaultDrain
 	}
 	b.checkService(p, s, config)
 	return s

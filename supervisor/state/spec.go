@@ -55,6 +55,9 @@ type Service struct {
 	Drain time.Duration `json:"drain"`
 }
 
+// DefaultDrain is the drain time where the file says nothing.
+const DefaultDrain = 30 * time.Second
+
 // Dependency is one entry of depends_on.
 type Dependency struct {
 	Service string `json:"service"`
