@@ -408,7 +408,7 @@ func TestWrongOptionsAreRefusedByName(t *testing.T) {
 		`"get"`:       {URL: "http://a", Methods: []Method{{"get", 1}}},
 		"weight 0":    {URL: "http://a", Methods: []Method{{"GET", 0}}},
 		"weight 6000": {URL: "http://a", Methods: []Method{{"GET", 6000}, {"PUT", 6000}}},
-		"Host":        {URL: "http://a", Host: "a\r\nX: y"},
+		"host:":       {URL: "http://a", Host: "a\r\nX: y"},
 	} {
 		if _, err := NewLoad(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want one with %q", o, err, want)

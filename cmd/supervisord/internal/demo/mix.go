@@ -42,10 +42,10 @@ func newMix(u *url.URL, o LoadOptions) (*mix, error) {
 	total := 0
 	for n, method := range o.Methods {
 		if method.Name == "" || strings.ContainsFunc(method.Name, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-			return nil, fmt.Errorf("Methods: %q: want a name such as GET", method.Name)
+			return nil, fmt.Errorf("methods: %q: want a name such as GET", method.Name)
 		}
 		if method.Weight < 1 || method.Weight > maxWeight-total {
-			return nil, fmt.Errorf("Methods: %s has weight %d: want at least 1, and at most %d together", method.Name, method.Weight, maxWeight)
+			return nil, fmt.Errorf("methods: %s has weight %d: want at least 1, and at most %d together", method.Name, method.Weight, maxWeight)
 		}
 		v, err := newVariant(method.Name, u, o.Host)
 		if err != nil {
@@ -94,7 +94,7 @@ func (m *mix) next() request {
 func newVariant(method string, u *url.URL, host string) (variant, error) {
 	host = cmp.Or(host, u.Host)
 	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return variant{}, fmt.Errorf("Host: %q: want a host name", host)
+		return variant{}, fmt.Errorf("host: %q: want a host name", host)
 	}
 	head, err := http.NewRequest(method, u.String(), nil)
 	if err != nil {
