@@ -19,8 +19,14 @@ type Store struct {
 	transport raft.Transport
 	directory *directory // nil with stores of the caller's
 	fresh     bool
-	// waits are the goroutines that wait for the library's answers.
+	// waits are the goroutines that lead.
 	waits sync.WaitGroup
+
+	// answers are the goroutines that wait for the library's answers; there
+	// are no new ones once closing is set.
+	answers sync.WaitGroup
+	mu      sync.Mutex
+	closing bool
 }
 
 // Open reads what the server knew when it ended and starts it: the Machine is
@@ -87,10 +93,11 @@ func (s *Store) Bootstrap(ctx context.Context) error {
 	if !s.fresh {
 		return ErrHasState
 	}
-	f := s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
-		{ID: raft.ServerID(s.id), Address: s.address},
-	}})
-	err := s.await(ctx, f)
+	err := s.await(ctx, func() raft.Future {
+		return s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
+			{ID: raft.ServerID(s.id), Address: s.address},
+		}})
+	})
 	if errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("%w: %w", ErrHasState, err)
 	}
@@ -100,8 +107,11 @@ func (s *Store) Bootstrap(ctx context.Context) error {
 // Propose commits an entry and returns what the Machine made of it, and where
 // it stands in the log. Where the context ends first the outcome is unknown.
 func (s *Store) Propose(ctx context.Context, data []byte) (result any, index uint64, err error) {
-	f := s.raft.Apply(data, enqueueWithin)
-	if err := s.await(ctx, f); err != nil {
+	var f raft.ApplyFuture
+	if err := s.await(ctx, func() raft.Future {
+		f = s.raft.Apply(data, enqueueWithin)
+		return f
+	}); err != nil {
 		return nil, 0, fmt.Errorf("propose: %w", err)
 	}
 	return f.Response(), f.Index(), nil
@@ -110,7 +120,7 @@ func (s *Store) Propose(ctx context.Context, data []byte) (result any, index uin
 // Barrier returns when the Machine has applied all that was committed before
 // the call; a read after it is linearizable. Only the leader can tell.
 func (s *Store) Barrier(ctx context.Context) error {
-	if err := s.await(ctx, s.raft.Barrier(enqueueWithin)); err != nil {
+	if err := s.await(ctx, func() raft.Future { return s.raft.Barrier(enqueueWithin) }); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	return nil
@@ -118,19 +128,31 @@ func (s *Store) Barrier(ctx context.Context) error {
 
 // Snapshot writes a snapshot now. It is no error that there is nothing new.
 func (s *Store) Snapshot(ctx context.Context) error {
-	err := s.await(ctx, s.raft.Snapshot())
+	err := s.await(ctx, func() raft.Future { return s.raft.Snapshot() })
 	if err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}
 	return fmt.Errorf("snapshot: %w", err)
 }
 
-// await waits for the library, or for the context. The library answers each
-// future by itself, at the latest when leadership or the server ends, so the
-// goroutine ends too; Close waits for it.
-func (s *Store) await(ctx context.Context, f raft.Future) error {
+// await asks the library and waits for its answer, or for the context. While
+// it runs the library answers each future by itself, at the latest when
+// leadership ends; once it is shut down it may forget some. So Close lets no
+// new ones begin, and waits for the answers before it shuts the library down.
+func (s *Store) await(ctx context.Context, ask func() raft.Future) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.answers.Add(1)
+	s.mu.Unlock()
+	f := ask()
 	answer := make(chan error, 1)
-	s.waits.Go(func() { answer <- f.Error() })
+	go func() {
+		defer s.answers.Done()
+		answer <- f.Error()
+	}()
 	select {
 	case err := <-answer:
 		return s.translate(err)
@@ -166,6 +188,10 @@ func (s *Store) Stats() Stats {
 // Close ends the server and waits for everything it started. The context is
 // not needed for a clean end; it is there for those to come.
 func (s *Store) Close(context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.answers.Wait()
 	err := s.raft.Shutdown().Error()
 	s.waits.Wait()
 	if closer, ok := s.transport.(raft.WithClose); ok {
