@@ -53,7 +53,7 @@ func TestEventsAreFollowedAcrossARestart(t *testing.T) {
 	if n := strings.Count(seen.text.String(), "orphan_removed"); n != 3 {
 		t.Errorf("%d events instead of 3:\n%s", n, &seen.text)
 	}
-	if !strings.Contains(complaints.String(), "supervisord: events: the event stream ended; looking for the daemon again") {
+	if !strings.Contains(complaints.String(), "; looking for the daemon again\n") {
 		t.Errorf("stderr: %s", &complaints)
 	}
 }
