@@ -52,10 +52,12 @@ func mayImport() map[string][]string {
 		// autoscale's, and validate reads a file without a daemon.
 		"cmd/supervisord": {
 			"autoscale", "supervisor", "supervisor/api", "supervisor/compose", "supervisor/state",
-			"cmd/supervisord/internal/demo",
+			"cmd/supervisord/internal/demo", "cmd/supervisord/internal/rig",
 		},
-		// The demo brings an nginx of its own and watches through the API.
-		"cmd/supervisord/internal/demo": {"autoscale", "lbconfig", "supervisor/api", "supervisor/state"},
+		// The demo and the tests of the whole bring an installation of their
+		// own and watch it through the API.
+		"cmd/supervisord/internal/demo": {"autoscale", "lbconfig", "supervisor/api", "supervisor/state", "cmd/supervisord/internal/rig"},
+		"cmd/supervisord/internal/rig":  {"lbconfig", "supervisor/api", "supervisor/state"},
 		"examples/backend":              nil,
 	}
 }
