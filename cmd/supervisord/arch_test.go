@@ -56,8 +56,8 @@ func mayImport() map[string][]string {
 		},
 		// The demo and the tests of the whole bring an installation of their
 		// own and watch it through the API.
-		"cmd/supervisord/internal/demo": {"autoscale", "lbconfig", "supervisor/api", "supervisor/state", "cmd/supervisord/internal/rig"},
-		"cmd/supervisord/internal/rig":  {"lbconfig", "supervisor/api", "supervisor/state"},
+		"cmd/supervisord/internal/demo": {"autoscale", "lbconfig", "supervisor/api", "supervisor/state"},
+		"cmd/supervisord/internal/rig":  {"lbconfig", "supervisor/api", "supervisor/state", "cmd/supervisord/internal/demo"},
 		"examples/backend":              nil,
 	}
 }

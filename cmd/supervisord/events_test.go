@@ -33,6 +33,9 @@ func TestEventsAreFollowedAcrossARestart(t *testing.T) {
 	}()
 	seen := &lines{t: t, from: reader}
 	seen.until("before")
+	// What comes after the first page comes over the stream, so it is open.
+	note("live")
+	seen.until("live")
 	if err := d.end(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +53,8 @@ func TestEventsAreFollowedAcrossARestart(t *testing.T) {
 	if err := d.end(); err != nil {
 		t.Error(err)
 	}
-	if n := strings.Count(seen.text.String(), "orphan_removed"); n != 3 {
-		t.Errorf("%d events instead of 3:\n%s", n, &seen.text)
+	if n := strings.Count(seen.text.String(), "orphan_removed"); n != 4 {
+		t.Errorf("%d events instead of 4:\n%s", n, &seen.text)
 	}
 	if !strings.Contains(complaints.String(), "; looking for the daemon again\n") {
 		t.Errorf("stderr: %s", &complaints)
