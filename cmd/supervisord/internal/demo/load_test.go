@@ -103,14 +103,18 @@ func expect(t *testing.T, r Report, want counts) {
 	}
 }
 
-func TestEachEndOfARequestIsCountedAsWhatItIs(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		talk  func(n int, c *net.TCPConn)
-		fresh float64
-		count int64
-		want  counts
-	}{
+// ending is a server that ends requests in its own way, and how a load of
+// count requests shall see it.
+type ending struct {
+	name  string
+	talk  func(n int, c *net.TCPConn)
+	fresh float64
+	count int64
+	want  counts
+}
+
+func answers() []ending {
+	return []ending{
 		{"answers on one kept connection", func(_ int, c *net.TCPConn) {
 			for hear(c) {
 				say(c, fine)
@@ -142,6 +146,11 @@ func TestEachEndOfARequestIsCountedAsWhatItIs(t *testing.T) {
 			hear(c)
 			reset(c)
 		}, 1, 2, counts{FailedFresh: 2, Connections: 2}},
+	}
+}
+
+func cuts() []ending {
+	return []ending{
 		{"a kept connection that is closed at the next request", func(_ int, c *net.TCPConn) {
 			hear(c)
 			say(c, fine)
@@ -173,7 +182,11 @@ func TestEachEndOfARequestIsCountedAsWhatItIs(t *testing.T) {
 			say(c, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok")
 			_, _ = io.Copy(io.Discard, c)
 		}, 0, 1, counts{Timeouts: 1, Connections: 1}},
-	} {
+	}
+}
+
+func TestEachEndOfARequestIsCountedAsWhatItIs(t *testing.T) {
+	for _, tc := range append(answers(), cuts()...) {
 		t.Run(tc.name, func(t *testing.T) {
 			o := LoadOptions{URL: listen(t, tc.talk), Fresh: tc.fresh, Count: tc.count}
 			if tc.want.Timeouts > 0 {
