@@ -1,0 +1,249 @@
+// Package rig sets up a whole one-host installation in a directory of its own:
+// a private nginx, a compose file, and the real daemon as a child process,
+// with ports and an engine project that no other has. The demo, the end-to-end
+// tests and the benchmarks run on it. It never touches the host's own nginx or
+// anybody's containers.
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/supervisord/supervisord/cmd/supervisord/internal/demo"
+	"github.com/supervisord/supervisord/supervisor/api"
+)
+
+// Rig is one installation. Its methods are for one goroutine.
+type Rig struct {
+	// Dir is its directory, Binary the daemon's program.
+	Dir    string
+	Binary string
+	// Public is nginx's public address, Status that of its status server, API
+	// the daemon's TCP address.
+	Public, Status, API string
+	// Client speaks to the daemon over its socket.
+	Client *api.Client
+
+	nginx  *demo.PrivateNginx
+	log    io.Writer
+	daemon *exec.Cmd
+	ended  chan error
+}
+
+// New makes a directory, picks ports and starts nginx. The daemon's output
+// goes to log. The caller must Close it.
+func New(ctx context.Context, binary string, log io.Writer) (r *Rig, err error) {
+	// In /tmp whatever TMPDIR says: a socket's path has room for 108 bytes.
+	dir, err := os.MkdirTemp("/tmp", "supervisord-")
+	if err != nil {
+		return nil, err
+	}
+	r = &Rig{Dir: dir, Binary: binary, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close(context.WithoutCancel(ctx)))
+			r = nil
+		}
+	}()
+	// nginx's workers are not root and need to pass.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return r, err
+	}
+	for _, address := range []*string{&r.Public, &r.Status, &r.API} {
+		if *address, err = freeAddress(); err != nil {
+			return r, err
+		}
+	}
+	ng := &demo.PrivateNginx{Dir: filepath.Join(dir, "nginx")}
+	if err := os.Mkdir(ng.Dir, 0o755); err != nil {
+		return r, err
+	}
+	if err := ng.Start(ctx); err != nil {
+		return r, err
+	}
+	r.nginx = ng
+	r.Client, err = api.NewClient(api.Target{Socket: r.Socket()})
+	return r, err
+}
+
+// freeAddress is a loopback address that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Socket is the daemon's unix socket.
+func (r *Rig) Socket() string { return filepath.Join(r.Dir, "run", "supervisord.sock") }
+
+// Compose is the path of the compose file.
+func (r *Rig) Compose() string { return filepath.Join(r.Dir, "docker-compose.prod.yml") }
+
+// WriteCompose replaces the compose file as an editor does, by a rename.
+func (r *Rig) WriteCompose(text string) error {
+	aside := r.Compose() + ".new"
+	if err := os.WriteFile(aside, []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(aside, r.Compose())
+}
+
+// Start starts the daemon and returns when it says that it is well.
+func (r *Rig) Start(ctx context.Context) error {
+	cmd := exec.Command(r.Binary, "run",
+		"--config", r.Compose(),
+		"--state-dir", filepath.Join(r.Dir, "state"),
+		"--run-dir", filepath.Join(r.Dir, "run"),
+		"--host", "demo",
+		"--listen", r.API,
+		"--nginx-conf", r.nginx.Conf(),
+		"--nginx-dir", r.nginx.Root(),
+		"--nginx-pid", r.nginx.PIDFile(),
+		"--nginx-error-log", r.nginx.ErrorLog(),
+		"--nginx-listen", r.Public,
+		"--nginx-status", r.Status,
+	)
+	cmd.Stdout, cmd.Stderr = r.log, r.log
+	// The daemon is not to outlive a rig that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	r.daemon, r.ended = cmd, make(chan error, 1)
+	go func(ended chan<- error) { ended <- cmd.Wait() }(r.ended)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := r.Client.Liveness(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the daemon: %w", ctx.Err())
+		case err := <-r.ended:
+			r.daemon = nil
+			return fmt.Errorf("the daemon ended at its start: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// PID is the daemon's process id.
+func (r *Rig) PID() int { return r.daemon.Process.Pid }
+
+// Kill kills the daemon as a power cut would, and waits for it.
+func (r *Rig) Kill() error { return r.end(syscall.SIGKILL) }
+
+// Stop ends the daemon as systemd would, and waits for it.
+func (r *Rig) Stop() error { return r.end(syscall.SIGTERM) }
+
+func (r *Rig) end(sig syscall.Signal) error {
+	if r.daemon == nil {
+		return nil
+	}
+	if err := r.daemon.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	err := <-r.ended
+	r.daemon = nil
+	var exit *exec.ExitError
+	if sig == syscall.SIGKILL && errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// Close ends the daemon and nginx and removes all that they made: containers,
+// networks and volumes that carry the cluster's id, and the directory.
+func (r *Rig) Close(ctx context.Context) error {
+	var errs []error
+	if r.daemon != nil {
+		s, err := r.Client.Status(ctx)
+		errs = append(errs, err, r.Stop())
+		if err == nil {
+			errs = append(errs, clear(ctx, s.Cluster))
+		}
+	}
+	if r.Client != nil {
+		r.Client.Close()
+	}
+	if r.nginx != nil {
+		errs = append(errs, r.nginx.Stop(ctx))
+	}
+	return errors.Join(append(errs, os.RemoveAll(r.Dir))...)
+}
+
+// clear removes what carries a cluster's label.
+func clear(ctx context.Context, cluster string) error {
+	if cluster == "" {
+		return errors.New("the cluster's id is not known, so nothing is removed")
+	}
+	filter := "label=io.supervisord.cluster=" + cluster
+	for _, kind := range []struct{ list, remove []string }{
+		{[]string{"ps", "-aq"}, []string{"rm", "-f", "-v"}},
+		{[]string{"network", "ls", "-q"}, []string{"network", "rm"}},
+		{[]string{"volume", "ls", "-q"}, []string{"volume", "rm"}},
+	} {
+		out, err := Docker(ctx, append(kind.list, "--filter", filter)...)
+		if err != nil {
+			return err
+		}
+		if ids := strings.Fields(out); len(ids) > 0 {
+			if _, err := Docker(ctx, append(kind.remove, ids...)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Docker runs the docker command and returns what it printed.
+func Docker(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Use is what a process has used of the machine.
+type Use struct {
+	// RSS is its resident memory in bytes.
+	RSS int64
+	// CPU is its time on all cores.
+	CPU time.Duration
+}
+
+// Use measures the daemon.
+func (r *Rig) Use() (Use, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID()))
+	if err != nil {
+		return Use{}, err
+	}
+	// Fields are counted behind the name, which may contain anything.
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 22 {
+		return Use{}, fmt.Errorf("unexpected form of %q", stat)
+	}
+	var n [3]int64
+	for i, field := range []int{11, 12, 21} { // utime, stime, rss
+		if n[i], err = strconv.ParseInt(f[field], 10, 64); err != nil {
+			return Use{}, err
+		}
+	}
+	const hz = 100 // USER_HZ of every Linux that Go runs on
+	return Use{RSS: n[2] * int64(os.Getpagesize()), CPU: time.Duration(n[0]+n[1]) * time.Second / hz}, nil
+}
