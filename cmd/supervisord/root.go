@@ -14,6 +14,7 @@ import (
 func constructors() []func(env) *cobra.Command {
 	return []func(env) *cobra.Command{
 		newRun,
+		newDemo,
 		newValidate,
 		newStatus,
 		newEvents,
