@@ -17,6 +17,9 @@ type Summary struct {
 	// From the step of the load: until the count was raised, and until the
 	// first answer of a container that was new. 0 where it did not happen.
 	ToDecision, ToServing time.Duration
+	// ToReady is the stage between them, when the first new container passed
+	// its health check, from the step too; 0 where it is not known.
+	ToReady time.Duration
 	// ToFloor is from the end of the high load until the count was back at its
 	// first; 0 where it did not happen.
 	ToFloor time.Duration
@@ -34,10 +37,14 @@ func (s Summary) Good() bool {
 	return s.Lost() == 0 && s.Load.OK > 0 && s.ToServing > 0 && s.Peak > s.First && s.ToFloor > 0
 }
 
+// servedRow is the name of the row that the stages before it lead to.
+const servedRow = "  until a new container served"
+
 // Render returns the summary as lines.
 func (s Summary) Render() []string {
 	l := s.Load
-	rows := []struct{ name, figure, remark string }{
+	type entry struct{ name, figure, remark string }
+	rows := []entry{
 		{"requests", grouped(l.Requests), fmt.Sprintf("latency p50 %s, p99 %s, longest %s", millis(l.Latency.P50), millis(l.Latency.P99), millis(l.Latency.Max))},
 		{"non-2xx answers", grouped(l.Requests - l.OK - l.FailedFresh - l.ResetIdle - l.Timeouts - l.Broken), statuses(l.NonOK)},
 		{"failed fresh connections", grouped(l.FailedFresh), ""},
@@ -47,9 +54,13 @@ func (s Summary) Render() []string {
 		{"not sent", grouped(l.Shed), "too many requests were waiting already"},
 		{"load step", fmt.Sprintf("%.0f → %.0f", s.Before, s.After), "requests per second"},
 		{"  until the decision", seconds(s.ToDecision), ""},
-		{"  until a new container served", seconds(s.ToServing), ""},
+		{servedRow, seconds(s.ToServing), ""},
 		{"replicas", fmt.Sprintf("%d → %d → %d", s.First, s.Peak, s.Last), fmt.Sprintf("%d containers answered", len(l.Instances))},
 		{"  back in after the load fell", seconds(s.ToFloor), ""},
+	}
+	if s.ToReady > 0 {
+		at := slices.IndexFunc(rows, func(r entry) bool { return r.name == servedRow })
+		rows = slices.Insert(rows, at, entry{"  until a new one was ready", seconds(s.ToReady), ""})
 	}
 	lines := []string{"Summary after " + s.Took.Round(100*time.Millisecond).String()}
 	for _, r := range rows {

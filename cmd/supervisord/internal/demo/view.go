@@ -23,6 +23,8 @@ type View struct {
 	Below, Above float64
 	// Replicas.
 	Desired, Ready, Starting, Draining int
+	// Min and Max are the bounds of Desired; Max is 0 where there are none.
+	Min, Max int
 	// Decision is the latest one's sentence.
 	Decision string
 	// Events so far, the newest last; only the last ones need be here.
@@ -61,7 +63,7 @@ func (v View) Render(width, height int) []string {
 		row(width, "load", fmt.Sprintf("%.0f req/s", v.Answered), v.Answers, 0, fmt.Sprintf("of %.0f wanted", v.Rate)),
 		row(width, "cpu", v.cpu(), v.CPUs, 1, v.band()),
 		row(width, "replicas", fmt.Sprintf("%d of %d", v.Ready, v.Desired), v.Replicas, 0,
-			fmt.Sprintf("%d starting, %d draining", v.Starting, v.Draining)),
+			fmt.Sprintf("%d starting, %d draining%s", v.Starting, v.Draining, v.bounds())),
 		pad("requests", label) + fmt.Sprintf("p50 %s  p99 %s  failed %d  keep-alive resets %d", millis(v.P50), millis(v.P99), v.Failed, v.Resets),
 	}
 	for n, part := range wrap(plainText(v.Decision), width-label, maxDecision) {
@@ -100,6 +102,13 @@ func (v View) cpu() string {
 		return "–"
 	}
 	return fmt.Sprintf("%.0f %%", 100**v.CPU)
+}
+
+func (v View) bounds() string {
+	if v.Max == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; bounds %d–%d", v.Min, v.Max)
 }
 
 func (v View) band() string {

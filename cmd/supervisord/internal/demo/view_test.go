@@ -42,7 +42,7 @@ func busy() View {
 		Rate:    240, Answered: 231.4, Failed: 0, Resets: 2,
 		P50: 8400 * time.Microsecond, P99: 412 * time.Millisecond,
 		CPU: &cpu, Below: 0.3, Above: 0.7,
-		Desired: 4, Ready: 2, Starting: 2, Draining: 0,
+		Desired: 4, Ready: 2, Starting: 2, Draining: 0, Min: 1, Max: 6,
 		Decision: "backend goes from 2 to 4: cpu at 97 % is saturated (its limit hides demand); ceil(2 × 0.97 / 0.50) = 4",
 		Events: []Event{
 			{1, 61 * time.Second, "the load rises to 240 requests per second"},
@@ -198,7 +198,7 @@ func TestSummaries(t *testing.T) {
 			Latency:   Quantiles{P50: 7400 * time.Microsecond, P99: 62 * time.Millisecond, Max: 1320 * time.Millisecond},
 			Instances: make([]Instance, 4),
 		},
-		Before: 40, After: 240, ToDecision: 312 * time.Millisecond, ToServing: 790 * time.Millisecond,
+		Before: 40, After: 240, ToDecision: 312 * time.Millisecond, ToReady: 753 * time.Millisecond, ToServing: 790 * time.Millisecond,
 		ToFloor: 13200 * time.Millisecond, First: 1, Peak: 4, Last: 1,
 	}
 	bad := Summary{
