@@ -81,6 +81,8 @@ type Agent struct {
 	// launches bounds how many containers are created at once.
 	launches chan struct{}
 	prepare  preparer
+	// since is when Run began.
+	since time.Time
 }
 
 // The engine creates some containers side by side faster than one after the
@@ -101,6 +103,7 @@ func New(o Options) *Agent {
 
 // Run works until the context ends. What it has started goes on running.
 func (a *Agent) Run(ctx context.Context) error {
+	a.since = time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return newRouter(a).run(ctx) })
@@ -194,6 +197,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		c, changed := a.Replica.Current()
 		now := time.Now()
 		local, synced := a.view.local(a.Host, now)
+		local.Since = a.since
 		if synced && c.ID != "" {
 			for _, op := range Diff(c, local) {
 				key := op.Key()

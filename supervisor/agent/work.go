@@ -19,7 +19,7 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 	case OpAdopt:
 		return a.report(ctx, state.Observe{ID: op.Instance.ID, Phase: state.Starting, Container: op.Container.ID, Address: op.Container.Address})
 	case OpFail:
-		return a.report(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why})
+		return a.report(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why, Sick: op.Sick})
 	case OpRetire:
 		return a.end(ctx, c, op)
 	case OpClear:
@@ -183,7 +183,7 @@ func (a *Agent) quiet(ctx context.Context, c Container, end time.Time) error {
 func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
 	if op.Container.ID != "" {
 		if op.Container.Running {
-			if err := a.quiet(ctx, op.Container, DrainEnd(c, op.Instance)); err != nil {
+			if err := a.quiet(ctx, op.Container, DrainEnd(c, op.Instance, a.since)); err != nil {
 				return err
 			}
 			if err := a.Engine.Stop(ctx, op.Container.ID, graceOf(c, op.Instance.Service)); err != nil {

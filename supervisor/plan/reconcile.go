@@ -71,7 +71,11 @@ func (r *round) shrink(s state.Service, want int) {
 		if victim.Revision != s.Hash {
 			why = "its definition changed"
 		}
-		if !r.do(state.Drain{ID: victim.ID, Why: why}, "over the wanted count") {
+		cmd := state.Drain{ID: victim.ID, Why: why}
+		if victim.Phase == state.Ready {
+			cmd.KeepReady = want
+		}
+		if !r.do(cmd, "over the wanted count") {
 			return
 		}
 	}

@@ -118,11 +118,33 @@ func (ch *change) adoptService(old, s Service) {
 	if s.Stateful {
 		scale.Desired = min(scale.Desired, 1)
 	}
+	if scale.Hold != nil {
+		ch.fitHold(&scale, s)
+	}
 	ch.Scales = ch.Scales.Put(s.Name, scale)
 	if old.Hash != s.Hash {
 		// What failed was the old definition; try the new one at once.
 		ch.Failures = ch.Failures.Delete(s.Name)
 	}
+}
+
+// fitHold moves a count that an operator holds into the bounds of a changed
+// service, where it could not have been set.
+func (ch *change) fitHold(scale *Scale, s Service) {
+	held := *scale.Hold
+	fit := held
+	switch {
+	case s.Stateful:
+		fit = min(held, 1)
+	case s.Autoscale != nil:
+		fit = min(max(held, s.Autoscale.Min), s.Autoscale.Max)
+	}
+	if fit == held {
+		return
+	}
+	scale.Hold, scale.Desired = &fit, fit
+	ch.event(Event{Kind: EventHeld, Service: s.Name,
+		Message: fmt.Sprintf("%s is held at %d: the %d it was held at is outside of its new bounds", s.Name, fit, held)})
 }
 
 // difference says in words what changed between two specs.

@@ -104,6 +104,7 @@ func TestCommandsThatDoNotFitAreRefusedAndChangeNothing(t *testing.T) {
 		{"observe a phase that is not observed", state.Observe{ID: "web-2.3", Phase: state.Draining}, "cannot become draining"},
 		{"fail twice", state.Fail{ID: "worker-1.3"}, "worker-1 is failed and cannot fail"},
 		{"drain twice", state.Drain{ID: "db-1.3"}, "db-1 is draining already"},
+		{"drain one that is needed", state.Drain{ID: "web-1.3", KeepReady: 1}, "without web-1 only 0 of web would be ready, 1 must stay"},
 		{"lose one that serves", state.Gone{ID: "web-1.3"}, "web-1 is ready; it must drain or fail before it goes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -207,6 +208,65 @@ func TestAnEditKeepsTheLiveCountAndForgetsOldFailures(t *testing.T) {
 	l.apply(state.SetSpec{Spec: edited, Base: 3})
 	if l.Spec.Revision != 3 || l.LastEvent != events {
 		t.Error("the same content again is no new revision and no event")
+	}
+}
+
+func TestAHoldFollowsTheBoundsOfAnEdit(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		held, min, max int
+		want           int
+	}{
+		{"inside", 4, 2, 8, 4},
+		{"above the new max", 6, 2, 3, 3},
+		{"below the new min", 2, 4, 8, 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := founded(t)
+			l.apply(state.Hold{Service: "web", Count: &tc.held})
+			edited := spec("2")
+			web := edited.Services["web"]
+			web.Autoscale = &autoscale.Policy{Min: tc.min, Max: tc.max, CPU: autoscale.Band{Above: .7, Below: .3}}
+			edited.Services["web"] = web
+			if err := l.apply(state.SetSpec{Spec: edited, Base: 1})[0]; err != nil {
+				t.Fatal(err)
+			}
+			if s, _ := l.Scales.Get("web"); s.Hold == nil || *s.Hold != tc.want || s.Desired != tc.want {
+				t.Errorf("it is %+v, want held at %d", s, tc.want)
+			}
+		})
+	}
+}
+
+func TestSickInstancesAreGivenUpOneAtATime(t *testing.T) {
+	l := founded(t)
+	l.apply(place("web", 1), place("web", 2))
+	one, two := fmt.Sprintf("web-1.%d", l.index), fmt.Sprintf("web-2.%d", l.index)
+	ready := func(id string) {
+		t.Helper()
+		if err := l.apply(state.Observe{ID: id, Phase: state.Ready, Container: id})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(why string) {
+		t.Helper()
+		if err := l.apply(state.Fail{ID: two, Reason: "no answer", Sick: true})[0]; !errors.Is(err, state.ErrRefused) {
+			t.Fatalf("%s, and the second was given up too: %v", why, err)
+		}
+	}
+	ready(one)
+	ready(two)
+	if err := l.apply(state.Fail{ID: one, Reason: "no answer", Sick: true})[0]; err != nil {
+		t.Fatal(err)
+	}
+	refused("the first has just been given up")
+	l.apply(place("web", 3))
+	third := fmt.Sprintf("web-3.%d", l.index)
+	l.now = l.now.Add(time.Minute)
+	refused("the one in its place has not started")
+	ready(third)
+	if err := l.apply(state.Fail{ID: two, Reason: "no answer", Sick: true})[0]; err != nil {
+		t.Errorf("the first has been replaced: %v", err)
 	}
 }
 

@@ -91,6 +91,9 @@ type Fail struct {
 	// NameTaken: a container that is not ours has the name, so the slot is
 	// passed over from now on.
 	NameTaken bool `json:"name_taken,omitempty"`
+	// Sick: its container runs and does not answer. Refused while another
+	// instance of the service is being replaced; see Cluster.MayGiveUp.
+	Sick bool `json:"sick,omitempty"`
 }
 
 // Drain takes an instance out of service; it leaves when its requests are
@@ -98,6 +101,10 @@ type Fail struct {
 type Drain struct {
 	ID  string `json:"id"`
 	Why string `json:"why"`
+	// KeepReady is how many instances of the service must still be ready
+	// without this one; the command is refused when there would be fewer,
+	// because one has failed since the round that planned it.
+	KeepReady int `json:"keep_ready,omitempty"`
 }
 
 // Gone says that nothing of a draining or failed instance is left.

@@ -82,6 +82,9 @@ func (cmd Fail) apply(ch *change) error {
 	if !i.Active() {
 		return refuse("%s is %s and cannot fail", i.Name, i.Phase)
 	}
+	if cmd.Sick && !ch.MayGiveUp(i.Service, ch.now) {
+		return refuse("%s is sick, and another one of %s is being replaced", i.Name, i.Service)
+	}
 	f, _ := ch.Failures.Get(i.Service)
 	served := i.Phase == Ready && ch.now.Sub(i.PhaseAt) >= streakEnds
 	if served || ch.now.Sub(f.Last) >= streakForgets {
@@ -101,6 +104,25 @@ func (cmd Fail) apply(ch *change) error {
 	ch.event(Event{Kind: EventInstanceFailed, Service: i.Service, Instance: i.Name, Host: i.Host,
 		Message: fmt.Sprintf("%s failed: %s; %s", i.Name, cmd.Reason, next)})
 	return nil
+}
+
+// placeWithin is how long a failure may take to be answered by an instance in
+// its place: the leader has to see it first.
+const placeWithin = 5 * time.Second
+
+// MayGiveUp says whether a sick instance of the service may be failed now. As
+// long as another one is being replaced it may not: when all look sick at once
+// it is the check, or something they share, that is at fault, and taking them
+// all out would make an outage of it. So they go one at a time, each only
+// after the one before has been replaced by a well one.
+func (c Cluster) MayGiveUp(service string, now time.Time) bool {
+	for i := range c.Of(service) {
+		if i.Phase == Assigned || i.Phase == Starting {
+			return false
+		}
+	}
+	f, failed := c.Failures.Get(service)
+	return !failed || now.Sub(f.Last) >= placeWithin && now.Sub(f.Retry) >= placeWithin
 }
 
 // Backoff is how long to wait after the n-th failure in a row.
@@ -123,10 +145,24 @@ func (cmd Drain) apply(ch *change) error {
 	if !i.Active() {
 		return refuse("%s is %s already", i.Name, i.Phase)
 	}
+	if left := ch.readyBeside(i); left < cmd.KeepReady {
+		return refuse("without %s only %d of %s would be ready, %d must stay", i.Name, left, i.Service, cmd.KeepReady)
+	}
 	ch.enter(i, Draining, cmd.Why)
 	ch.event(Event{Kind: EventInstanceDraining, Service: i.Service, Instance: i.Name, Host: i.Host,
 		Message: fmt.Sprintf("%s gets no new requests: %s", i.Name, cmd.Why)})
 	return nil
+}
+
+// readyBeside counts the other ready instances of its service.
+func (ch *change) readyBeside(i Instance) int {
+	n := 0
+	for other := range ch.Of(i.Service) {
+		if other.Phase == Ready && other.ID != i.ID {
+			n++
+		}
+	}
+	return n
 }
 
 func (cmd Gone) apply(ch *change) error {

@@ -74,7 +74,7 @@ func (e *Engine) Launch(ctx context.Context, l agent.Launch) (agent.Container, e
 		return c, nil
 	}
 	if !errors.Is(context.Cause(ctx), ErrKilled) && id != "" {
-		err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), id))
+		err = errors.Join(err, e.remove(context.WithoutCancel(ctx), id, ByUndo))
 	}
 	return agent.Container{}, err
 }
@@ -92,7 +92,7 @@ func (e *Engine) clean(ctx context.Context, name string) error {
 	if id == "" {
 		return nil
 	}
-	return e.Remove(ctx, id)
+	return e.remove(ctx, id, ByClean)
 }
 
 func (e *Engine) create(ctx context.Context, l agent.Launch) (id string, err error) {
@@ -121,7 +121,7 @@ func (e *Engine) create(ctx context.Context, l agent.Launch) (id string, err err
 			k.Address = net.JoinHostPort(l.HostIP, strconv.Itoa(l.HostPort))
 		}
 		e.containers[id] = k
-		e.o.Watch(Deed{Kind: Created, At: time.Now(), Container: k.Container})
+		e.o.Watch(Deed{Kind: Created, At: time.Now(), Container: k.Container, By: ByLaunch})
 		return nil
 	})
 	return id, err
@@ -146,7 +146,7 @@ func (e *Engine) start(id string) error {
 	if e.foreignPorts[k.Address] {
 		return fmt.Errorf("start %s: %s: %w", k.Name, k.Address, agent.ErrPortTaken)
 	}
-	e.begin(k, false)
+	e.begin(k, ByLaunch)
 	return nil
 }
 
@@ -162,12 +162,12 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 			return ignoreGone(err)
 		}
 		ended = k.ended
-		e.o.Watch(Deed{Kind: Stopping, At: time.Now(), Container: k.Container})
+		e.o.Watch(Deed{Kind: Stopping, At: time.Now(), Container: k.Container, By: ByStop})
 		code := 0
 		if k.behave.StopTakes > grace {
 			code = 137
 		}
-		e.later(k, min(k.behave.StopTakes, grace), func() { e.end(k, code, false, false) })
+		e.later(k, min(k.behave.StopTakes, grace), func() { e.end(k, code, false, ByStop) })
 		return nil
 	})
 	if err != nil {
@@ -182,7 +182,9 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 }
 
 // Remove implements agent.Runtime.
-func (e *Engine) Remove(ctx context.Context, id string) error {
+func (e *Engine) Remove(ctx context.Context, id string) error { return e.remove(ctx, id, ByRemove) }
+
+func (e *Engine) remove(ctx context.Context, id string, by Doer) error {
 	return e.call(ctx, Call{"remove", e.nameOf(id)}, 10*time.Millisecond, 60*time.Millisecond, func() error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -191,18 +193,18 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 			return ignoreGone(err)
 		}
 		if k.Running {
-			e.o.Watch(Deed{Kind: Stopping, At: time.Now(), Container: k.Container})
-			e.end(k, 137, false, false)
+			e.o.Watch(Deed{Kind: Stopping, At: time.Now(), Container: k.Container, By: by})
+			e.end(k, 137, false, by)
 		}
-		e.drop(k, false)
+		e.drop(k, by)
 		return nil
 	})
 }
 
 // drop forgets a container. The lock is held.
-func (e *Engine) drop(k *container, outside bool) {
+func (e *Engine) drop(k *container, by Doer) {
 	delete(e.containers, k.ID)
-	e.o.Watch(Deed{Kind: Removed, At: time.Now(), Container: k.Container, Outside: outside})
+	e.o.Watch(Deed{Kind: Removed, At: time.Now(), Container: k.Container, By: by})
 	e.emit(k, agent.Event{Kind: agent.Removed})
 }
 

@@ -77,14 +77,29 @@ type EventFaults struct {
 	Lose, Double  float64
 }
 
-// Deed is something that was done to a container. Outside says that it was
-// not done through a call of an agent.
+// Deed is something that was done to a container.
 type Deed struct {
 	Kind      DeedKind
 	At        time.Time
 	Container agent.Container
-	Outside   bool
+	By        Doer
 }
+
+// Doer is who did a deed.
+type Doer string
+
+// The doers.
+const (
+	// Outside: an accident, an operator, another program.
+	Outside Doer = "outside"
+	// ByLaunch, ByStop and ByRemove are an agent's calls. ByClean is a launch
+	// that removes what has its name, ByUndo one that failed and cleans up.
+	ByLaunch Doer = "launch"
+	ByStop   Doer = "stop"
+	ByRemove Doer = "remove"
+	ByClean  Doer = "clean"
+	ByUndo   Doer = "undo"
+)
 
 // DeedKind is what was done.
 type DeedKind string
@@ -205,7 +220,7 @@ func (e *Engine) own(id string) (*container, error) {
 }
 
 // end ends a running container. The lock is held.
-func (e *Engine) end(k *container, code int, oom, outside bool) {
+func (e *Engine) end(k *container, code int, oom bool, by Doer) {
 	now := time.Now()
 	before := k.Container
 	// Lists were seen to be stale for this long after a death.
@@ -213,7 +228,7 @@ func (e *Engine) end(k *container, code int, oom, outside bool) {
 	k.Running, k.PID, k.ExitCode, k.OOMKilled, k.EndedAt = false, 0, code, oom, now
 	k.life++
 	close(k.ended)
-	e.o.Watch(Deed{Kind: Ended, At: now, Container: before, Outside: outside})
+	e.o.Watch(Deed{Kind: Ended, At: now, Container: before, By: by})
 	if oom {
 		e.emit(k, agent.Event{Kind: agent.OOM})
 	}
@@ -221,7 +236,7 @@ func (e *Engine) end(k *container, code int, oom, outside bool) {
 }
 
 // begin starts a container. The lock is held.
-func (e *Engine) begin(k *container, outside bool) {
+func (e *Engine) begin(k *container, by Doer) {
 	now := time.Now()
 	e.made++
 	k.life++
@@ -232,9 +247,9 @@ func (e *Engine) begin(k *container, outside bool) {
 		e.later(k, k.behave.AnswersAfter, func() { e.health(k) })
 	}
 	if k.behave.EndsAfter > 0 {
-		e.later(k, k.behave.EndsAfter, func() { e.end(k, k.behave.ExitCode, k.behave.OOM, true) })
+		e.later(k, k.behave.EndsAfter, func() { e.end(k, k.behave.ExitCode, k.behave.OOM, Outside) })
 	}
-	e.o.Watch(Deed{Kind: Started, At: now, Container: k.Container, Outside: outside})
+	e.o.Watch(Deed{Kind: Started, At: now, Container: k.Container, By: by})
 	e.emit(k, agent.Event{Kind: agent.Started})
 }
 

@@ -24,7 +24,7 @@ func (e *Engine) kill(id string, code int, oom bool) bool {
 	if !ok || !k.Running {
 		return false
 	}
-	e.end(k, code, oom, true)
+	e.end(k, code, oom, Outside)
 	return true
 }
 
@@ -50,7 +50,7 @@ func (e *Engine) StartByHand(id string) bool {
 	if !ok || k.Running {
 		return false
 	}
-	e.begin(k, true)
+	e.begin(k, Outside)
 	return true
 }
 
@@ -63,9 +63,9 @@ func (e *Engine) RemoveByHand(id string) bool {
 		return false
 	}
 	if k.Running {
-		e.end(k, 137, false, true)
+		e.end(k, 137, false, Outside)
 	}
-	e.drop(k, true)
+	e.drop(k, Outside)
 	return true
 }
 
@@ -94,7 +94,7 @@ func (e *Engine) AddOwn(l agent.Launch, address string) string {
 		CPULimit: l.Spec.Resources.CPULimit, MemoryLimit: l.Spec.Resources.MemoryLimit,
 	}, behave: e.o.Behave(l), checked: l.Spec.Healthcheck != nil}
 	e.containers[id] = k
-	e.begin(k, true)
+	e.begin(k, Outside)
 	return id
 }
 
@@ -137,7 +137,7 @@ func (e *Engine) Restart(outage time.Duration, live bool) {
 	if !live {
 		for _, k := range e.containers {
 			if k.Running && !k.foreign {
-				e.end(k, 0, false, true)
+				e.end(k, 0, false, Outside)
 				k.staleUntil = time.Time{}
 			}
 		}
