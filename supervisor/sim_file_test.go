@@ -1,0 +1,96 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig"
+	"github.com/supervisord/supervisord/supervisor/compose"
+	"github.com/supervisord/supervisord/supervisor/sample"
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+type sampleTarget = sample.Target
+
+// simFile is the operator's compose file, as far as the simulation edits it.
+type simFile struct {
+	webImage    string
+	min, max    int
+	drain       time.Duration
+	worker      int // replicas; 0 for no such service
+	workerImage string
+	dbImage     string
+	// wrong is what is wrong with it; the rest is then the file before.
+	wrong error
+	// last is the last good one as a project.
+	last *compose.Project
+}
+
+func newSimFile() simFile {
+	f := simFile{webImage: "web:1", min: 2, max: 6, drain: 8 * time.Second, worker: 2, workerImage: "worker:1", dbImage: "db:1"}
+	return f.good()
+}
+
+// good is the file after a right edit.
+func (f simFile) good() simFile {
+	f.wrong, f.last = nil, &compose.Project{Spec: f.spec()}
+	return f
+}
+
+// bad is the file after a wrong edit.
+func (f simFile) bad(n int) simFile {
+	f.wrong = fmt.Errorf("docker-compose.prod.yml:%d:1: services.web: unknown key", n)
+	return f
+}
+
+func (f simFile) edit() edit {
+	if f.wrong != nil {
+		return edit{err: f.wrong}
+	}
+	return edit{project: f.last}
+}
+
+func (f simFile) spec() state.Spec {
+	services := map[string]state.Service{
+		"web": service("web", f.webImage, state.Service{Replicas: f.min, Drain: f.drain,
+			Ingress: &lbconfig.Ingress{Hosts: []string{"_"}, Port: 4000, Health: lbconfig.Health{Path: "/health", Every: 10 * time.Second}},
+			Autoscale: &autoscale.Policy{Min: f.min, Max: f.max,
+				CPU:         autoscale.Band{Above: 0.7, Below: 0.3},
+				SampleEvery: time.Second, WarmUp: 2 * time.Second,
+				Out: autoscale.Pace{Cooldown: 5 * time.Second},
+				In:  autoscale.Pace{Window: 5 * time.Second, Stabilization: 10 * time.Second, Cooldown: 5 * time.Second},
+			}}),
+		"db": service("db", f.dbImage, state.Service{Replicas: 1, Stateful: true, Drain: 2 * time.Second}),
+	}
+	if f.worker > 0 {
+		services["worker"] = service("worker", f.workerImage, state.Service{Replicas: f.worker, Drain: 2 * time.Second,
+			DependsOn: []state.Dependency{{Service: "db", Healthy: true}}})
+	}
+	spec := state.Spec{Project: "sim", Services: services}
+	spec.Hash = hashOf(spec)
+	return spec
+}
+
+func service(name, image string, s state.Service) state.Service {
+	s.Name = name
+	s.Container = state.Container{Image: image, StopGrace: 2 * time.Second, Resources: state.Resources{CPULimit: 1, MemoryLimit: 64 << 20}}
+	if name == "db" {
+		s.Container.Healthcheck = &state.Healthcheck{Test: []string{"CMD", "true"}}
+	}
+	s.Hash = hashOf(s.Container)
+	return s
+}
+
+func hashOf(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(errors.Join(errors.New("a spec is always JSON"), err))
+	}
+	h := fnv.New64a()
+	h.Write(data)
+	return fmt.Sprintf("%016x", h.Sum64())
+}

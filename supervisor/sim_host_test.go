@@ -1,0 +1,297 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig"
+	"github.com/supervisord/supervisord/raftstore"
+	"github.com/supervisord/supervisord/supervisor/agent"
+	"github.com/supervisord/supervisord/supervisor/agent/agenttest"
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// simHost is what of a host outlives its daemon, and the daemon while it runs.
+type simHost struct {
+	sim     *sim
+	name    string
+	address string
+	engine  *agenttest.Engine
+	balance *agenttest.Balancer
+	disk    raftstore.Stores
+	// file is the operator's.
+	file    simFile
+	process *simProcess
+	// since is when its agent began to look.
+	since   atomic.Int64
+	foreign []string
+	faults  faults
+}
+
+// faults are switched on and off by the chaos.
+type faults struct {
+	// calls says that engine calls fail now and then, samples that some are
+	// missing, events that more of them are lost and late.
+	calls, samples                   atomic.Bool
+	nginxBroken, siteRejected, blind atomic.Bool
+}
+
+// simProcess is one life of a daemon.
+type simProcess struct {
+	node   *node
+	store  *raftstore.Store
+	edits  chan edit
+	cancel context.CancelCauseFunc
+	done   chan error
+}
+
+func newSimHost(s *sim, n int) *simHost {
+	h := &simHost{sim: s, name: string(rune('a' + n)), address: fmt.Sprintf("10.0.0.%d", n+1), file: newSimFile()}
+	s.check.good[h.file.last.Spec.Hash] = true
+	log := raft.NewInmemStore()
+	h.disk = raftstore.Stores{Log: log, Stable: log, Snapshots: raft.NewInmemSnapshotStore()}
+	late := agenttest.EventFaults{Delay: time.Millisecond, Jitter: 5 * time.Millisecond}
+	if s.dice.Chance("lossy", 0.5) {
+		late = agenttest.EventFaults{Delay: time.Millisecond, Jitter: 300 * time.Millisecond, Lose: 0.02, Double: 0.05}
+	}
+	h.engine = agenttest.New(agenttest.Options{
+		Dice: s.dice, Host: h.name, Behave: h.behave, Fault: h.fault, Events: late,
+		Watch: func(d agenttest.Deed) { s.check.deed(h, d) },
+	})
+	h.balance = agenttest.NewBalancer(agenttest.BalancerOptions{
+		Dice: s.dice, Name: h.name, Fail: h.nginxFails, Reject: h.nginxRejects,
+		Changed: func() { s.load.changed(h) },
+	})
+	h.foreign = []string{
+		h.engine.AddForeign("web-3", ""),
+		h.engine.AddForeign("somebody-else", h.address+":4001"),
+	}
+	h.engine.TakePort(h.address+":4003", true)
+	return h
+}
+
+// behave draws what a container does; images named "bad" and "mute" never
+// serve.
+func (h *simHost) behave(l agent.Launch) agenttest.Behaviour {
+	d, name := h.sim.dice, h.name+"/behave/"+l.Name
+	b := agenttest.Behaviour{
+		AnswersAfter: d.Between(name+"/answers", 10*time.Millisecond, 400*time.Millisecond),
+		StopTakes:    d.Between(name+"/stop", time.Millisecond, 200*time.Millisecond),
+	}
+	switch {
+	case l.Spec.Image == "bad":
+		b.EndsAfter, b.ExitCode = d.Between(name+"/ends", time.Millisecond, time.Second), 1
+	case l.Spec.Image == "mute":
+		b.AnswersAfter = 24 * time.Hour
+	case d.Chance(name+"/slow", 0.03):
+		b.AnswersAfter = d.Between(name+"/answers", time.Second, 40*time.Second)
+	}
+	if d.Chance(name+"/stubborn", 0.02) {
+		b.StopTakes = time.Hour
+	}
+	return b
+}
+
+var errInjected = errors.New("injected")
+
+func (h *simHost) fault(c agenttest.Call) (f agenttest.Fault) {
+	if !h.faults.calls.Load() {
+		return f
+	}
+	d, name := h.sim.dice, h.name+"/fault/"+c.Method+"/"+c.Name
+	switch x := d.Float(name); {
+	case x < 0.03:
+		f.Err = errInjected
+	case x < 0.05:
+		f.Lost = errInjected
+	case x < 0.10:
+		f.Delay = d.Between(name+"/delay", 0, 5*time.Second)
+	}
+	if f.Err != nil || f.Lost != nil {
+		h.sim.tell("engine %s: %s %s fails (%+v)", h.name, c.Method, c.Name, f)
+	}
+	return f
+}
+
+func (h *simHost) nginxFails() error {
+	if h.faults.nginxBroken.Load() {
+		return errInjected
+	}
+	return nil
+}
+
+func (h *simHost) nginxRejects(s lbconfig.Site) string {
+	if h.faults.siteRejected.Load() {
+		return "injected"
+	}
+	return ""
+}
+
+// start begins a life of the daemon, as Supervisor.New does.
+func (h *simHost) start() {
+	h.sim.tell("%s: the daemon starts", h.name)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p := &simProcess{edits: make(chan edit, 64), cancel: cancel, done: make(chan error, 1)}
+	r := newReplica()
+	quiet := slog.New(slog.DiscardHandler)
+	var err error
+	p.store, err = raftstore.Open(ctx, raftstore.Config{ID: h.name, Stores: &h.disk, SnapshotEvery: 128, Logger: quiet},
+		watchedMachine{r, h})
+	if err == nil && p.store.Fresh() {
+		err = p.store.Bootstrap(ctx)
+	}
+	if err == nil {
+		err = h.settleIn(ctx, p.store, r)
+	}
+	if err != nil {
+		h.sim.violated("5 restart: %s does not start: %v", h.name, err)
+		cancel(nil)
+		return
+	}
+	p.node = newNode(parts{
+		host: h.name, address: h.address, listen: []string{"80"}, status: "127.0.0.1:9371",
+		store: p.store, replica: r, engine: h.engine, balance: h.balance, prober: h.engine,
+		sampler: h, connections: h.sim.load.connections, log: quiet,
+	})
+	p.node.leader.frames = h.sim.check.remember(p.node.history.Frames)
+	p.edits <- h.file.edit()
+	h.process = p
+	h.since.Store(time.Now().UnixNano())
+	go func() { p.done <- p.node.run(ctx, p.edits) }()
+}
+
+func (h *simHost) settleIn(ctx context.Context, store *raftstore.Store, r *replica) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	if err := store.WaitLeading(ctx); err != nil {
+		return err
+	}
+	cmds := []state.Command{state.RegisterHost{Name: h.name, Address: h.address, CPUs: 4, Memory: 16 << 30}}
+	c, _ := r.Current()
+	if c.ID == "" {
+		cmds = append([]state.Command{state.Found{ID: "simulated"}}, cmds...)
+	}
+	refused, err := proposer{store}.Propose(ctx, cmds...)
+	return errors.Join(append(refused, err)...)
+}
+
+// end ends the daemon: killed with the cause ErrKilled, stopped without.
+func (h *simHost) end(cause error) {
+	p := h.process
+	if p == nil {
+		return
+	}
+	h.sim.tell("%s: the daemon ends (%v)", h.name, cause)
+	h.process = nil
+	p.cancel(cause)
+	if cause == nil {
+		h.ended(<-p.done)
+	}
+	if err := p.store.Close(context.Background()); err != nil {
+		h.sim.violated("5 restart: %s cannot close its log: %v", h.name, err)
+	}
+	if cause != nil {
+		h.ended(<-p.done)
+	}
+}
+
+func (h *simHost) ended(err error) {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, raftstore.ErrClosed) {
+		h.sim.violated("6 liveness: the node of %s ended by itself: %v", h.name, err)
+	}
+}
+
+// write puts the operator's file in place.
+func (h *simHost) write(f simFile) {
+	h.file = f
+	if h.process != nil {
+		h.process.edits <- f.edit()
+	}
+}
+
+// unsettled says what on this host is not as the state wants it.
+func (h *simHost) unsettled(c state.Cluster) string {
+	var want, have, routes []string
+	for i := range c.Instances.Values() {
+		if i.Host == h.name {
+			want = append(want, i.ID+" "+i.Container)
+		}
+		if i.Address != "" {
+			routes = append(routes, i.Address)
+		}
+	}
+	for _, k := range h.engine.Own() {
+		if !k.Running {
+			return k.Name + " has ended and is still there"
+		}
+		have = append(have, k.Instance+" "+k.ID)
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	if !slices.Equal(want, have) {
+		return fmt.Sprintf("the containers are %v, the state wants %v", have, want)
+	}
+	served := h.balance.Served()["web"]
+	slices.Sort(served)
+	slices.Sort(routes)
+	if !slices.Equal(served, routes) {
+		return fmt.Sprintf("nginx sends to %v, ready are %v", served, routes)
+	}
+	if self, _ := c.Hosts.Get(h.name); len(self.RejectedSites) > 0 || self.SpecError != "" && h.file.wrong == nil {
+		return fmt.Sprintf("it has rejected sites %v or a wrong file %q", self.RejectedSites, self.SpecError)
+	}
+	return ""
+}
+
+// Sample implements sampler.
+func (h *simHost) Sample(_ context.Context, now time.Time, targets []sampleTarget) ([]autoscale.Sample, error) {
+	var all []autoscale.Sample
+	var missing error
+	running := map[string]agent.Container{}
+	for _, k := range h.engine.Own() {
+		if k.Running {
+			running[k.ID] = k
+		}
+	}
+	for _, t := range targets {
+		k, ok := running[t.Container]
+		if !ok || h.faults.blind.Load() || h.faults.samples.Load() && h.sim.dice.Chance("sample/"+k.Name, 0.1) {
+			missing = errInjected
+			continue
+		}
+		all = append(all, h.sim.load.use(now, k))
+	}
+	return all, missing
+}
+
+// watchedMachine shows each entry to the checker as it is applied.
+type watchedMachine struct {
+	*replica
+	host *simHost
+}
+
+// Apply implements raftstore.Machine.
+func (m watchedMachine) Apply(e raftstore.Entry) any {
+	before, _ := m.Current()
+	result := m.replica.Apply(e)
+	after, _ := m.Current()
+	m.host.sim.check.applied(m.host, e, before, after)
+	return result
+}
+
+// Restore implements raftstore.Machine.
+func (m watchedMachine) Restore(from io.Reader) error {
+	err := m.replica.Restore(from)
+	c, _ := m.Current()
+	m.host.sim.check.restored(m.host, c)
+	return err
+}
