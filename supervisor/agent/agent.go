@@ -79,15 +79,11 @@ type Agent struct {
 	// wake has room for one: the loop looks again.
 	wake chan struct{}
 	// launches bounds how many containers are created at once.
-	launches chan struct{}
+	launches *starter
 	prepare  preparer
 	// since is when Run began.
 	since time.Time
 }
-
-// The engine creates some containers side by side faster than one after the
-// other; beyond this many it only gets slower for each.
-const maxLaunches = 6
 
 // New makes an agent; Run starts it.
 func New(o Options) *Agent {
@@ -96,7 +92,7 @@ func New(o Options) *Agent {
 		view:     newView(),
 		ports:    newPorts(),
 		wake:     make(chan struct{}, 1),
-		launches: make(chan struct{}, maxLaunches),
+		launches: newStarter(),
 		prepare:  preparer{engine: o.Engine, turn: make(chan struct{}, 1)},
 	}
 }

@@ -290,7 +290,8 @@ func TestABurstOfChangesCostsFewReloads(t *testing.T) {
 			ids = append(ids, r.place("web", slot))
 		}
 		r.until(10*time.Second, "all routed", func() bool { return len(r.balance.Served()["web"]) == len(ids) })
-		if n := len(r.balance.Applied()); n > len(ids) {
+		// One before there was any, one for the first, and two a second.
+		if n := len(r.balance.Applied()); n > 2+len(ids)/2 {
 			t.Errorf("%d configurations for %d instances", n, len(ids))
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/supervisord/supervisord/lbconfig"
@@ -20,6 +21,8 @@ type router struct {
 	applied  lbconfig.Config
 	known    bool
 	rejected map[string]string
+	// at is when it was last changed.
+	at time.Time
 }
 
 func newRouter(a *Agent) *router { return &router{Agent: a} }
@@ -33,8 +36,10 @@ func (r *router) run(ctx context.Context) error {
 	var checked time.Time
 	for {
 		c, changed := r.Replica.Current()
+		wait := recheck
 		if c.ID != "" {
-			err := r.follow(ctx, c, time.Since(checked) >= recheck)
+			var err error
+			wait, err = r.follow(ctx, c, time.Since(checked) >= recheck)
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
@@ -46,7 +51,6 @@ func (r *router) run(ctx context.Context) error {
 				checked = time.Now()
 			}
 		}
-		wait := recheck
 		if !r.known {
 			wait = retryAfter
 		}
@@ -62,25 +66,53 @@ func (r *router) run(ctx context.Context) error {
 	}
 }
 
+// spread is the least time between reloads for servers that are merely added
+// to others: the first of a burst is sent to at once, the rest share few
+// reloads, each of which costs clients their idle connections.
+const spread = 500 * time.Millisecond
+
 // follow applies the state's sites where they changed and confirms them where
-// somebody waits for it.
-func (r *router) follow(ctx context.Context, c state.Cluster, force bool) error {
+// somebody waits for it. It returns when to look again if nothing happens.
+func (r *router) follow(ctx context.Context, c state.Cluster, force bool) (wait time.Duration, err error) {
 	cfg := Sites(c, r.Listen, r.Status)
 	if force || !r.known || !sameSites(cfg, r.applied) {
+		if left := spread - time.Since(r.at); left > 0 && r.known && moreOfTheSame(r.applied, cfg) {
+			return left, nil
+		}
 		out, err := r.Balance.Apply(ctx, cfg)
 		if err != nil {
-			return err
+			return 0, err
+		}
+		if !r.known || !sameSites(cfg, r.applied) {
+			r.at = time.Now()
 		}
 		r.applied, r.known, r.rejected = cfg, true, out.Rejected
 	}
 	h, ok := c.Hosts.Get(r.Host)
 	if !ok {
-		return nil
+		return recheck, nil
 	}
 	if !awaited(c, h) && maps.Equal(h.RejectedSites, r.rejected) {
-		return nil
+		return recheck, nil
 	}
-	return r.report(ctx, state.ConfirmRoutes{Host: r.Host, Index: c.Index, Rejected: r.rejected})
+	return recheck, r.report(ctx, state.ConfirmRoutes{Host: r.Host, Index: c.Index, Rejected: r.rejected})
+}
+
+// moreOfTheSame says whether a configuration differs from another only by more
+// servers of sites that have some.
+func moreOfTheSame(was, now lbconfig.Config) bool {
+	trimmed := now
+	trimmed.Sites = slices.Clone(now.Sites)
+	for n := range trimmed.Sites {
+		if n >= len(was.Sites) || len(was.Sites[n].Servers) == 0 {
+			return false
+		}
+		before := was.Sites[n].Servers
+		trimmed.Sites[n].Servers = slices.DeleteFunc(slices.Clone(now.Sites[n].Servers), func(s lbconfig.Server) bool {
+			return !slices.Contains(before, s)
+		})
+	}
+	return sameSites(was, trimmed)
 }
 
 // awaited says whether an instance that leaves waits for this host's word.

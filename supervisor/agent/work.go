@@ -93,12 +93,11 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 	if !ok || s.Hash != i.Revision {
 		return errNewerDefinition
 	}
-	select {
-	case a.launches <- struct{}{}:
-		defer func() { <-a.launches }()
-	case <-ctx.Done():
-		return ctx.Err()
+	done, err := a.launches.turn(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	container, err := a.create(ctx, c, s, i)
 	if err != nil {
 		if ctx.Err() != nil {
