@@ -391,13 +391,11 @@ func TestAnEditIsInForceAndAWrongOneIsNot(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		for _, h := range st.Hosts {
-			if strings.Contains(h.SpecError, s.Compose()+":5:14:") && strings.Contains(h.SpecError, "replicsa") {
-				return ""
-			}
-			return h.SpecError
+		got := st.Hosts[0].SpecError
+		if strings.Contains(got, s.Compose()+":5:14:") && strings.Contains(got, "replicsa") {
+			return ""
 		}
-		return "no host"
+		return "it says " + got
 	})
 	s.ready(2)
 	// A new definition replaces the instances start-first.

@@ -38,6 +38,10 @@ type Rig struct {
 	log    io.Writer
 	daemon *exec.Cmd
 	ended  chan error
+	closed bool
+	// cluster is the id that all which the daemon makes is labelled with. It is
+	// kept, because the daemon may be gone when that is to be removed.
+	cluster string
 }
 
 // New makes a directory, picks ports and starts nginx. The daemon's output
@@ -116,8 +120,10 @@ func (r *Rig) Start(ctx context.Context) error {
 		"--nginx-status", r.Status,
 	)
 	cmd.Stdout, cmd.Stderr = r.log, r.log
-	// The daemon is not to outlive a rig that is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The daemon is not to outlive a rig that is killed. It has a process group
+	// of its own, or an interrupt at the terminal would end it before the rig
+	// is through with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
@@ -126,7 +132,7 @@ func (r *Rig) Start(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := r.Client.Liveness(ctx); err == nil {
+		if r.well(ctx) {
 			return nil
 		}
 		select {
@@ -138,6 +144,19 @@ func (r *Rig) Start(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// well says whether the daemon is, and keeps its cluster's id.
+func (r *Rig) well(ctx context.Context) bool {
+	if _, err := r.Client.Liveness(ctx); err != nil {
+		return false
+	}
+	s, err := r.Client.Status(ctx)
+	if err != nil || s.Cluster == "" {
+		return false
+	}
+	r.cluster = s.Cluster
+	return true
 }
 
 // PID is the daemon's process id.
@@ -165,16 +184,33 @@ func (r *Rig) end(sig syscall.Signal) error {
 	return err
 }
 
-// Close ends the daemon and nginx and removes all that they made: containers,
-// networks and volumes that carry the cluster's id, and the directory.
+// Close ends the daemon, by force when ctx is over, and nginx, and removes all
+// that they made: containers, networks and volumes that carry the cluster's id,
+// whether the daemon still runs or not, and the directory. To close it again
+// does nothing.
 func (r *Rig) Close(ctx context.Context) error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	var errs []error
 	if r.daemon != nil {
-		s, err := r.Client.Status(ctx)
-		errs = append(errs, err, r.Stop())
-		if err == nil {
-			errs = append(errs, clear(ctx, s.Cluster))
+		if r.cluster == "" {
+			// Its start was not waited for to the end.
+			s, err := r.Client.Status(ctx)
+			errs = append(errs, err)
+			r.cluster = s.Cluster
 		}
+		process := r.daemon.Process
+		patient := context.AfterFunc(ctx, func() {
+			// It fails only if the daemon has ended.
+			_ = process.Kill()
+		})
+		errs = append(errs, r.Stop())
+		patient()
+	}
+	if r.cluster != "" {
+		errs = append(errs, clear(ctx, r.cluster))
 	}
 	if r.Client != nil {
 		r.Client.Close()
@@ -185,28 +221,23 @@ func (r *Rig) Close(ctx context.Context) error {
 	return errors.Join(append(errs, os.RemoveAll(r.Dir))...)
 }
 
-// clear removes what carries a cluster's label.
+// clear removes what carries a cluster's label. What it cannot remove does not
+// keep it from the rest.
 func clear(ctx context.Context, cluster string) error {
-	if cluster == "" {
-		return errors.New("the cluster's id is not known, so nothing is removed")
-	}
 	filter := "label=io.supervisord.cluster=" + cluster
+	var errs []error
 	for _, kind := range []struct{ list, remove []string }{
 		{[]string{"ps", "-aq"}, []string{"rm", "-f", "-v"}},
 		{[]string{"network", "ls", "-q"}, []string{"network", "rm"}},
 		{[]string{"volume", "ls", "-q"}, []string{"volume", "rm"}},
 	} {
 		out, err := Docker(ctx, append(kind.list, "--filter", filter)...)
-		if err != nil {
-			return err
+		if ids := strings.Fields(out); err == nil && len(ids) > 0 {
+			_, err = Docker(ctx, append(kind.remove, ids...)...)
 		}
-		if ids := strings.Fields(out); len(ids) > 0 {
-			if _, err := Docker(ctx, append(kind.remove, ids...)...); err != nil {
-				return err
-			}
-		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Docker runs the docker command and returns what it printed.
