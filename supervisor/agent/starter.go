@@ -12,7 +12,7 @@ import (
 // Beyond maxLaunches at once the engine only gets slower.
 const (
 	maxLaunches = 6
-	headStart   = 150 * time.Millisecond
+	headStart   = 250 * time.Millisecond
 )
 
 // starter gives launches their turns.

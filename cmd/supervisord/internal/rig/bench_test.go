@@ -31,7 +31,7 @@ func quantiles(b *testing.B, name string, all []time.Duration) {
 func plain(b *testing.B, keys string) *site {
 	b.Helper()
 	binary, image := build(b)
-	return startWith(b, binary, image, keys)
+	return startWith(b, binary, image, keys, "30s")
 }
 
 // BenchmarkLoadStep is the time from a step of the load to the first answer of
@@ -111,13 +111,20 @@ func BenchmarkKilled(b *testing.B) {
 	for b.Loop() {
 		for _, victim := range all[:victims] {
 			before := s.quiet()
-			if _, err := rig.Docker(s.ctx, "kill", victim.Name); err != nil {
-				b.Fatal(err)
-			}
+			// The command returns long after the container has died.
+			killed := make(chan error, 1)
+			go func() {
+				_, err := rig.Docker(s.ctx, "kill", victim.Name)
+				killed <- err
+			}()
 			for s.generation() == before {
 				time.Sleep(time.Millisecond)
 			}
-			out = append(out, time.Since(s.died(victim.Container)))
+			gone := time.Now()
+			if err := <-killed; err != nil {
+				b.Fatal(err)
+			}
+			out = append(out, gone.Sub(s.died(victim.Container)))
 		}
 	}
 	quantiles(b, "kill-to-out-of-rotation", out)
@@ -175,11 +182,11 @@ func (s *site) generation() string {
 // BenchmarkFortyContainers is what the daemon itself uses while it samples 40
 // idle containers each second.
 func BenchmarkFortyContainers(b *testing.B) {
-	const n, span = 40, 20 * time.Second
+	const n, span = 40, 60 * time.Second
 	s := plain(b, fmt.Sprintf(`    deploy: {replicas: %d, resources: {limits: {cpus: "0.5", memory: 64M}}}
     x-autoscale: {min: %d, max: %d, cpu: {scale_out_above: 70%%, scale_in_below: 30%%}}`, n, n, n))
 	s.ready(n)
-	time.Sleep(5 * time.Second)
+	time.Sleep(10 * time.Second)
 	var share []float64
 	for b.Loop() {
 		before, err := s.Use()

@@ -74,6 +74,8 @@ type site struct {
 	*rig.Rig
 	t   testing.TB
 	ctx context.Context
+	// healthEvery is the interval of the health check.
+	healthEvery string
 }
 
 // start runs a daemon on a compose file made of the service's keys, and waits
@@ -81,10 +83,10 @@ type site struct {
 func start(t testing.TB, keys string) *site {
 	t.Helper()
 	binary, image := build(t, "-race")
-	return startWith(t, binary, image, keys)
+	return startWith(t, binary, image, keys, "1s")
 }
 
-func startWith(t testing.TB, binary, image, keys string) *site {
+func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	log := &journal{}
@@ -107,7 +109,7 @@ func startWith(t testing.TB, binary, image, keys string) *site {
 			t.Errorf("the daemon has a data race:\n%s", log)
 		}
 	})
-	s := &site{r, t, ctx}
+	s := &site{r, t, ctx, healthEvery}
 	s.write(image, keys)
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -139,7 +141,7 @@ func (s *site) write(image, keys string) {
     x-ingress:
       hosts: [_]
       port: 4000
-      health: {path: /admin/monitoring/health, every: 1s}
+      health: {path: /admin/monitoring/health, every: ` + s.healthEvery + `}
 `
 	if err := s.WriteCompose(text); err != nil {
 		s.t.Fatal(err)
