@@ -144,13 +144,15 @@ func (n *PrivateNginx) spawn(binary string) error {
 }
 
 // up waits for the pid file, which the master writes when it has read its
-// configuration and opened its sockets.
+// configuration and opened its sockets, and for its first worker: a signal that
+// comes between the two is noted by the master and looked at only when the next
+// one comes.
 func (n *PrivateNginx) up(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		text, err := os.ReadFile(n.PIDFile())
-		if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(n.process.Pid) {
+		if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(n.process.Pid) && n.hasWorker() {
 			return nil
 		}
 		select {
@@ -161,6 +163,11 @@ func (n *PrivateNginx) up(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+func (n *PrivateNginx) hasWorker() bool {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", n.process.Pid))
+	return err == nil && len(children) > 0
 }
 
 // Stop lets nginx finish the requests that it has and waits for its end. When
