@@ -14,10 +14,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/supervisord/supervisord/cmd/supervisord/internal/demo"
 	"github.com/supervisord/supervisord/supervisor/api"
@@ -257,24 +258,26 @@ type Use struct {
 	CPU time.Duration
 }
 
-// Use measures the daemon.
+// Use measures the daemon. Its CPU time is that of its process' own clock, which
+// is exact where the ticks of /proc/PID/stat are not.
 func (r *Rig) Use() (Use, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID()))
+	var u Use
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", r.PID()))
 	if err != nil {
-		return Use{}, err
+		return u, err
 	}
-	// Fields are counted behind the name, which may contain anything.
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 22 {
-		return Use{}, fmt.Errorf("unexpected form of %q", stat)
+	var size, resident int64
+	if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {
+		return u, fmt.Errorf("unexpected form of %q: %w", statm, err)
 	}
-	var n [3]int64
-	for i, field := range []int{11, 12, 21} { // utime, stime, rss
-		if n[i], err = strconv.ParseInt(f[field], 10, 64); err != nil {
-			return Use{}, err
-		}
+	u.RSS = resident * int64(os.Getpagesize())
+	// The number of a process' CPU clock; see clock_getcpuclockid(3).
+	const scheduled = 2
+	clock := int32(^r.PID()<<3 | scheduled)
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return u, fmt.Errorf("read the daemon's CPU clock: %w", err)
 	}
-	const hz = 100 // USER_HZ of every Linux that Go runs on
-	return Use{RSS: n[2] * int64(os.Getpagesize()), CPU: time.Duration(n[0]+n[1]) * time.Second / hz}, nil
+	u.CPU = time.Duration(t.Nano())
+	return u, nil
 }
