@@ -11,7 +11,7 @@ import (
 
 // look is how often leadership is looked at beside the library's notices,
 // which may be dropped.
-const look = 100 * time.Millisecond
+const look = time.Second
 
 // WaitLeading returns when this server leads and its Machine has applied
 // everything that was ever committed.

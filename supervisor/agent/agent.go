@@ -170,7 +170,7 @@ const (
 	lookAgain = time.Second
 	// relistEvery is how often the engine is asked for its whole list, in case
 	// an event was lost.
-	relistEvery = 30 * time.Second
+	relistEvery = time.Minute
 	// listsAgree is how long after a death the engine's list is sure to tell;
 	// 250 ms were seen.
 	listsAgree = time.Second
