@@ -179,10 +179,10 @@ type show struct {
 	start  time.Time
 	view   demo.View
 	sum    demo.Summary
-	// raised is when the count was first raised after the step, seq the last
-	// event seen.
-	raised time.Time
-	seq    uint64
+	// raised is when the count was first raised, grown when the first instance
+	// after that was ready, seq the last event seen.
+	raised, grown time.Time
+	seq           uint64
 }
 
 func newShow(r *rig.Rig, l *demo.Load, s *demo.Screen) *show {
@@ -231,6 +231,9 @@ func (s *show) acts(ctx context.Context) error {
 	}
 	if !s.raised.IsZero() {
 		s.sum.ToDecision = s.raised.Sub(step)
+	}
+	if !s.grown.IsZero() {
+		s.sum.ToReady = s.grown.Sub(step)
 	}
 	if first, ok := s.load.Snapshot().FirstNew(step); ok {
 		s.sum.ToServing = first.First.Sub(step)
@@ -290,6 +293,9 @@ func (s *show) look(ctx context.Context) error {
 		if e.Kind == state.EventScaledOut && s.raised.IsZero() {
 			s.raised = e.At
 		}
+		if e.Kind == state.EventInstanceReady && !s.raised.IsZero() && s.grown.IsZero() {
+			s.grown = e.At
+		}
 		s.view.Events = append(s.view.Events, demo.Event{Seq: e.Seq, At: max(e.At.Sub(s.start), 0), Text: e.Message})
 	}
 	r := s.load.Snapshot()
@@ -299,6 +305,7 @@ func (s *show) look(ctx context.Context) error {
 	v.P50, v.P99 = r.Latency.P50, r.Latency.P99
 	v.Answered = lastSecond(r)
 	v.CPU, v.Decision, v.Desired = service.CPU, service.Sentence, service.Desired
+	v.Min, v.Max = service.Min, service.Max
 	v.Ready, v.Draining = service.Phases.Ready, service.Phases.Draining
 	v.Starting = service.Phases.Assigned + service.Phases.Starting
 	v.Answers = append(v.Answers, v.Answered)

@@ -176,6 +176,8 @@ const (
 	listsAgree = time.Second
 	// retryAfter is the pause after work that failed.
 	retryAfter = time.Second
+	// afterRefusal is the pause after a report that the state refused.
+	afterRefusal = 250 * time.Millisecond
 )
 
 // loop starts the work that is needed and waits for it at its end.
@@ -225,7 +227,14 @@ func (a *Agent) loop(ctx context.Context) error {
 		case o := <-done:
 			delete(busy, o.key)
 			delete(notBefore, o.key)
-			if o.err != nil && !errors.Is(o.err, context.Canceled) {
+			switch {
+			case o.err == nil, errors.Is(o.err, context.Canceled):
+			case errors.Is(o.err, state.ErrRefused):
+				// The state has moved on, mostly. Where it has not, the same
+				// report must not be made as fast as the log allows.
+				notBefore[o.key] = time.Now().Add(afterRefusal)
+				a.Log.DebugContext(ctx, "report not taken", "what", o.key, "err", o.err)
+			default:
 				notBefore[o.key] = time.Now().Add(retryAfter)
 				a.Log.WarnContext(ctx, "will try again", "what", o.key, "err", o.err)
 			}

@@ -17,9 +17,9 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 	case OpLaunch:
 		return a.launch(ctx, c, op.Instance)
 	case OpAdopt:
-		return a.report(ctx, state.Observe{ID: op.Instance.ID, Phase: state.Starting, Container: op.Container.ID, Address: op.Container.Address})
+		return a.commit(ctx, state.Observe{ID: op.Instance.ID, Phase: state.Starting, Container: op.Container.ID, Address: op.Container.Address})
 	case OpFail:
-		return a.report(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why, Sick: op.Sick})
+		return a.commit(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why, Sick: op.Sick})
 	case OpRetire:
 		return a.end(ctx, c, op)
 	case OpClear:
@@ -32,17 +32,24 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 	return fmt.Errorf("unknown work %q", op.Kind)
 }
 
-// report commits one command. A refusal is no error: the state has moved on,
-// and the next look starts from there.
-func (a *Agent) report(ctx context.Context, cmd state.Command) error {
+// commit puts one command into the log. It wraps state.ErrRefused where the
+// state has moved on; the next look starts from there.
+func (a *Agent) commit(ctx context.Context, cmd state.Command) error {
 	refused, err := a.Report.Propose(ctx, cmd)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	if refused[0] != nil {
-		a.Log.DebugContext(ctx, "report not taken", "err", refused[0])
+	return refused[0]
+}
+
+// report commits a command that nobody minds to be refused.
+func (a *Agent) report(ctx context.Context, cmd state.Command) error {
+	err := a.commit(ctx, cmd)
+	if errors.Is(err, state.ErrRefused) {
+		a.Log.DebugContext(ctx, "report not taken", "err", err)
+		return nil
 	}
-	return nil
+	return err
 }
 
 // preparer makes the networks and volumes of each spec revision once.
@@ -104,10 +111,10 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 			return ctx.Err()
 		}
 		a.prepare.again()
-		return a.report(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken)})
+		return a.commit(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken)})
 	}
 	a.view.put(container, time.Now())
-	return a.report(ctx, state.Observe{ID: i.ID, Phase: state.Starting, Container: container.ID, Address: container.Address})
+	return a.commit(ctx, state.Observe{ID: i.ID, Phase: state.Starting, Container: container.ID, Address: container.Address})
 }
 
 func (a *Agent) create(ctx context.Context, c state.Cluster, s state.Service, i state.Instance) (Container, error) {
@@ -193,7 +200,7 @@ func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
 			return err
 		}
 	}
-	return a.report(ctx, state.Gone{ID: op.Instance.ID})
+	return a.commit(ctx, state.Gone{ID: op.Instance.ID})
 }
 
 func (a *Agent) discard(ctx context.Context, c Container) error {
