@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/supervisord/supervisord/raftstore/internal/raftlog"
 )
 
 // Entry is one committed entry of the log.
@@ -79,8 +81,21 @@ func LAN() Timing {
 	return Timing{
 		Heartbeat: 250 * time.Millisecond,
 		Election:  250 * time.Millisecond,
-		Lease:     125 * time.Millisecond,
-		Commit:    25 * time.Millisecond,
+		// As long as followers wait: on a busy machine a leader may not be
+		// scheduled for a while, and nobody else stands before that is over.
+		Lease:  250 * time.Millisecond,
+		Commit: 25 * time.Millisecond,
+	}
+}
+
+// WAN fits servers in different cities: a dead leader is replaced in some
+// seconds, and a slow link is not taken for a dead leader.
+func WAN() Timing {
+	return Timing{
+		Heartbeat: 2 * time.Second,
+		Election:  2 * time.Second,
+		Lease:     time.Second,
+		Commit:    50 * time.Millisecond,
 	}
 }
 
@@ -123,7 +138,7 @@ func (c Config) raft(id string) (*raft.Config, error) {
 	rc.SnapshotThreshold = every
 	rc.TrailingLogs = every
 	rc.SnapshotInterval = snapshotCheck
-	rc.Logger = newLogger(c.Logger)
+	rc.Logger = raftlog.New(c.Logger)
 	if err := raft.ValidateConfig(rc); err != nil {
 		return nil, fmt.Errorf("raftstore: %w", err)
 	}

@@ -20,6 +20,8 @@ var (
 	ErrClosed = errors.New("the store is closed")
 	// ErrLocked: another process has the directory open.
 	ErrLocked = errors.New("in use by another process")
+	// ErrAlone: there is no other server that could do it.
+	ErrAlone = errors.New("there is no other voter")
 	// ErrHasState: a cluster can begin only where there is none.
 	ErrHasState = errors.New("there is a cluster already")
 )

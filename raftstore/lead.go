@@ -59,6 +59,9 @@ func (s *Store) lead(ctx context.Context, changes <-chan raft.Observation) (term
 		if s.raft.State() == raft.Leader {
 			err := s.Barrier(ctx)
 			if err == nil {
+				err = s.readdress(ctx)
+			}
+			if err == nil {
 				return term, nil
 			}
 			if errors.Is(err, ErrClosed) {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -12,6 +15,7 @@ import (
 // Store is one server of a cluster. It is safe for concurrent use.
 type Store struct {
 	id        string
+	log       *slog.Logger
 	address   raft.ServerAddress
 	raft      *raft.Raft
 	conf      *raft.Config
@@ -37,7 +41,7 @@ func Open(ctx context.Context, c Config, m Machine) (*Store, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{id: c.ID, transport: c.Transport}
+	s := &Store{id: c.ID, transport: c.Transport, log: c.Logger}
 	rc, err := c.raft("unknown")
 	if err != nil {
 		return nil, err
@@ -140,13 +144,9 @@ func (s *Store) Snapshot(ctx context.Context) error {
 // leadership ends; once it is shut down it may forget some. So Close lets no
 // new ones begin, and waits for the answers before it shuts the library down.
 func (s *Store) await(ctx context.Context, ask func() raft.Future) error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
+	if !s.begin() {
 		return ErrClosed
 	}
-	s.answers.Add(1)
-	s.mu.Unlock()
 	f := ask()
 	answer := make(chan error, 1)
 	go func() {
@@ -161,28 +161,58 @@ func (s *Store) await(ctx context.Context, ask func() raft.Future) error {
 	}
 }
 
+// begin counts an answer that will be waited for; false once the store closes.
+func (s *Store) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.answers.Add(1)
+	return true
+}
+
 // Stats is where a server stands.
 type Stats struct {
 	IsLeader bool
 	// Leader is the id of the server that leads, "" when none is known.
 	Leader string
-	Term   uint64
+	// LeaderAddress is where that server is reached.
+	LeaderAddress string
+	Term          uint64
 	// Commit is the last index known to be committed, Applied the last that
 	// the Machine has applied.
 	Commit  uint64
 	Applied uint64
+	// LastIndex and LastTerm are of the newest entry that this server has.
+	LastIndex uint64
+	LastTerm  uint64
+	// LastContact is how long ago a follower heard of its leader; 0 on the
+	// leader itself, and negative where it never has.
+	LastContact time.Duration
 }
 
 // Stats tells where this server stands.
 func (s *Store) Stats() Stats {
-	_, leader := s.raft.LeaderWithID()
-	return Stats{
-		IsLeader: s.raft.State() == raft.Leader,
-		Leader:   string(leader),
-		Term:     s.raft.CurrentTerm(),
-		Commit:   s.raft.CommitIndex(),
-		Applied:  s.raft.AppliedIndex(),
+	address, leader := s.raft.LeaderWithID()
+	st := Stats{
+		IsLeader:      s.raft.State() == raft.Leader,
+		Leader:        string(leader),
+		LeaderAddress: string(address),
+		Term:          s.raft.CurrentTerm(),
+		Commit:        s.raft.CommitIndex(),
+		Applied:       s.raft.AppliedIndex(),
+		LastIndex:     s.raft.LastIndex(),
 	}
+	// The library keeps the term of the last entry to itself but for this.
+	st.LastTerm, _ = strconv.ParseUint(s.raft.Stats()["last_log_term"], 10, 64)
+	if !st.IsLeader {
+		st.LastContact = -1
+		if at := s.raft.LastContact(); !at.IsZero() {
+			st.LastContact = time.Since(at)
+		}
+	}
+	return st
 }
 
 // Close ends the server and waits for everything it started. The context is
