@@ -66,16 +66,6 @@ func (cmd Found) apply(ch *change) error {
 	return nil
 }
 
-func (cmd RegisterHost) apply(ch *change) error {
-	h, known := ch.Hosts.Get(cmd.Name)
-	h.Name, h.Address, h.CPUs, h.Memory, h.Version = cmd.Name, cmd.Address, cmd.CPUs, cmd.Memory, cmd.Version
-	ch.Hosts = ch.Hosts.Put(h.Name, h)
-	if !known {
-		ch.event(Event{Kind: EventHostJoined, Host: h.Name, Message: "host " + h.Name + " is part of the cluster"})
-	}
-	return nil
-}
-
 func (cmd SetSpec) apply(ch *change) error {
 	old := ch.Spec
 	if cmd.Base != old.Revision {
@@ -85,7 +75,7 @@ func (cmd SetSpec) apply(ch *change) error {
 		h.SpecError = ""
 		ch.Hosts = ch.Hosts.Put(h.Name, h)
 	}
-	if cmd.Spec.Hash == old.Hash && old.Revision > 0 {
+	if cmd.Spec.Hash == old.Hash && cmd.Spec.Source == old.Source && old.Revision > 0 {
 		return nil
 	}
 	ch.Spec = cmd.Spec
@@ -172,6 +162,9 @@ func difference(old, now Spec) string {
 		if len(p.names) > 0 {
 			parts = append(parts, p.word+" "+strings.Join(p.names, ", "))
 		}
+	}
+	if old.Hash == now.Hash {
+		return "only its text changed"
 	}
 	if len(parts) == 0 {
 		return "policies or sites changed, no container did"

@@ -27,29 +27,17 @@ type Cluster struct {
 	Scales    Table[Scale]         `json:"scales"`
 	Instances Table[Instance]      `json:"instances"`
 	Failures  Table[FailureStreak] `json:"failures"`
-	Events    Table[Event]         `json:"events"`
+	// Homes are the hosts that hold the data of stateful services.
+	Homes  Table[Home]  `json:"homes"`
+	Events Table[Event] `json:"events"`
+	// Authority issues the hosts' certificates; zero in a cluster that no
+	// other host can join yet. Tokens let hosts join it, by id. Denied are the
+	// servers that were removed, by id: their certificates count no more.
+	Authority Authority     `json:"authority,omitzero"`
+	Tokens    Table[Token]  `json:"tokens"`
+	Denied    Table[Denial] `json:"denied"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
-}
-
-// Host is one machine of the cluster, by name.
-type Host struct {
-	Name string `json:"name"`
-	// Address is where the instances of this host are published.
-	Address string `json:"address"`
-	// CPUs are cores, Memory is in bytes.
-	CPUs    float64 `json:"cpus"`
-	Memory  int64   `json:"memory"`
-	Version string  `json:"version"`
-	// Routes is the index up to which this host's nginx is known to serve
-	// the state: no request goes to an instance that drained before it.
-	Routes uint64 `json:"routes"`
-	// Sites that nginx refused keep their last good form; the reason by
-	// service.
-	RejectedSites map[string]string `json:"rejected_sites,omitempty"`
-	// SpecError is why this host's compose file is not in force; empty when
-	// it is.
-	SpecError string `json:"spec_error,omitempty"`
 }
 
 // Scale is how many instances a service should have, and why.
@@ -74,8 +62,9 @@ type FailureStreak struct {
 	Last    time.Time `json:"last"`
 	// Retry is the earliest time of the next attempt.
 	Retry time.Time `json:"retry"`
-	// Reason is that of the last failure.
+	// Reason is that of the last failure, Host where it was.
 	Reason string `json:"reason"`
+	Host   string `json:"host,omitempty"`
 	// TakenSlots are numbers whose names belong to containers that are not
 	// ours.
 	TakenSlots []int `json:"taken_slots,omitempty"`
@@ -161,7 +150,18 @@ type EventKind string
 // The kinds of events.
 const (
 	EventClusterStarted   EventKind = "cluster_started"
+	EventClusterOpened    EventKind = "cluster_opened"
+	EventTokenCreated     EventKind = "token_created"
+	EventTokenRevoked     EventKind = "token_revoked"
+	EventHostAdmitted     EventKind = "host_admitted"
 	EventHostJoined       EventKind = "host_joined"
+	EventHostLost         EventKind = "host_lost"
+	EventHostBack         EventKind = "host_back"
+	EventHostDraining     EventKind = "host_draining"
+	EventHostResumed      EventKind = "host_resumed"
+	EventHostRemoved      EventKind = "host_removed"
+	EventClockSkew        EventKind = "clock_skew"
+	EventSpecConflict     EventKind = "spec_conflict"
 	EventSpecAccepted     EventKind = "spec_accepted"
 	EventSpecRejected     EventKind = "spec_rejected"
 	EventScaledOut        EventKind = "scaled_out"
@@ -197,13 +197,16 @@ func (c Cluster) Of(service string) iter.Seq[Instance] {
 	}
 }
 
-// Unrouted says whether every host's nginx is known to have left the instance
-// out since it began to drain.
+// Unrouted says whether the nginx of every host that is not lost is known to
+// have left the instance out since it began to drain.
 func (c Cluster) Unrouted(i Instance) bool {
 	if i.Phase == Ready {
 		return false
 	}
 	for h := range c.Hosts.Values() {
+		if h.IsLost() {
+			continue
+		}
 		// A site that nginx refused goes on in a form that may still name the
 		// instance.
 		_, rejected := h.RejectedSites[i.Service]

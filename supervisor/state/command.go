@@ -25,15 +25,6 @@ type Found struct {
 	ID string `json:"id"`
 }
 
-// RegisterHost adds a host or refreshes what is known of its machine.
-type RegisterHost struct {
-	Name    string  `json:"name"`
-	Address string  `json:"address"`
-	CPUs    float64 `json:"cpus"`
-	Memory  int64   `json:"memory"`
-	Version string  `json:"version"`
-}
-
 // SetSpec puts a spec in force. Base is the revision it was made from; the
 // command is refused when another spec came in between. Spec.Revision is
 // given by the state.
@@ -126,7 +117,6 @@ type Note struct {
 }
 
 func (Found) kind() string           { return "found" }
-func (RegisterHost) kind() string    { return "register_host" }
 func (SetSpec) kind() string         { return "set_spec" }
 func (ReportSpecError) kind() string { return "report_spec_error" }
 func (ScaleTo) kind() string         { return "scale_to" }
@@ -201,6 +191,22 @@ func decodeCommand(it item) (Command, error) {
 		return read[Found](it)
 	case "register_host":
 		return read[RegisterHost](it)
+	case "lose_host":
+		return read[LoseHost](it)
+	case "find_host":
+		return read[FindHost](it)
+	case "drain_host":
+		return read[DrainHost](it)
+	case "remove_host":
+		return read[RemoveHost](it)
+	case "open_cluster":
+		return read[OpenCluster](it)
+	case "admit":
+		return read[Admit](it)
+	case "add_token":
+		return read[AddToken](it)
+	case "revoke_token":
+		return read[RevokeToken](it)
 	case "set_spec":
 		return read[SetSpec](it)
 	case "report_spec_error":

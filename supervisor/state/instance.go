@@ -27,8 +27,16 @@ func (cmd Place) apply(ch *change) error {
 	if cmd.Revision != s.Hash {
 		return refuse("%s has a newer definition", cmd.Service)
 	}
-	if _, ok := ch.Hosts.Get(cmd.Host); !ok {
-		return refuse("host %q is not part of the cluster", cmd.Host)
+	h, err := ch.host(cmd.Host)
+	switch home, has := ch.Homes.Get(cmd.Service); {
+	case err != nil:
+		return err
+	case h.IsLost():
+		return refuse("host %s is lost", h.Name)
+	case h.Draining && !(s.Stateful && has):
+		return refuse("host %s is being drained", h.Name)
+	case s.Stateful && has && home.Host != h.Name:
+		return refuse("the data of %s is on %s", cmd.Service, home.Host)
 	}
 	for i := range ch.Of(cmd.Service) {
 		if i.Slot == cmd.Slot {
@@ -52,6 +60,9 @@ func (cmd Place) apply(ch *change) error {
 		Reason:     cmd.Why,
 	}
 	ch.Instances = ch.Instances.Put(i.ID, i)
+	if s.Stateful {
+		ch.Homes = ch.Homes.Put(s.Name, Home{Service: s.Name, Host: h.Name})
+	}
 	return nil
 }
 
@@ -90,7 +101,7 @@ func (cmd Fail) apply(ch *change) error {
 	if served || ch.now.Sub(f.Last) >= streakForgets {
 		f.Count = 0
 	}
-	f = FailureStreak{Service: i.Service, Count: f.Count + 1, Last: ch.now, Reason: cmd.Reason, TakenSlots: f.TakenSlots}
+	f = FailureStreak{Service: i.Service, Count: f.Count + 1, Last: ch.now, Reason: cmd.Reason, Host: i.Host, TakenSlots: f.TakenSlots}
 	f.Retry = ch.now.Add(Backoff(f.Count))
 	if cmd.NameTaken && !slices.Contains(f.TakenSlots, i.Slot) {
 		f.TakenSlots = append(slices.Clone(f.TakenSlots), i.Slot)

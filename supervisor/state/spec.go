@@ -13,6 +13,8 @@ type Spec struct {
 	Revision uint64 `json:"revision"`
 	// Hash identifies the content: equal hashes mean that nothing changed.
 	Hash string `json:"hash"`
+	// Source is the file's text, which the other hosts' files follow.
+	Source string `json:"source,omitempty"`
 	// Project prefixes the names of networks and volumes, as docker compose
 	// does, so that both tools find the same data.
 	Project  string             `json:"project"`
@@ -53,6 +55,50 @@ type Service struct {
 	DependsOn []Dependency `json:"depends_on,omitempty"`
 	// Drain is how long an instance that leaves may finish its requests.
 	Drain time.Duration `json:"drain"`
+	// Placement says which hosts may run it.
+	Placement Placement `json:"placement,omitzero"`
+}
+
+// Placement is deploy.placement.
+type Placement struct {
+	// Constraints must all hold.
+	Constraints []Constraint `json:"constraints,omitempty"`
+	// Spread are labels over whose values the instances are spread evenly, the
+	// most important first.
+	Spread []string `json:"spread,omitempty"`
+	// MaxPerHost is how many of its instances one host may have; 0 for any
+	// number.
+	MaxPerHost int `json:"max_per_host,omitempty"`
+}
+
+// Constraint is one condition on a host: the host's name where Label is empty,
+// else the value of that label, is (or with Not, is not) Value.
+type Constraint struct {
+	Label string `json:"label,omitempty"`
+	Not   bool   `json:"not,omitempty"`
+	Value string `json:"value"`
+}
+
+// String is the constraint in compose's form.
+func (k Constraint) String() string {
+	key, op := "node.hostname", "=="
+	if k.Label != "" {
+		key = "node.labels." + k.Label
+	}
+	if k.Not {
+		op = "!="
+	}
+	return key + " " + op + " " + k.Value
+}
+
+// Allows says whether a host meets the constraint. A label that a host does
+// not have is empty.
+func (k Constraint) Allows(h Host) bool {
+	value := h.Name
+	if k.Label != "" {
+		value = h.Labels[k.Label]
+	}
+	return (value == k.Value) != k.Not
 }
 
 // DefaultDrain is the drain time where the file says nothing.
