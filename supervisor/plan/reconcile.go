@@ -15,6 +15,7 @@ func (r *round) reconcile(s state.Service) {
 	if !ok {
 		return
 	}
+	r.spread(s, scale.Desired)
 	r.retireOutdated(s)
 	r.shrink(s, scale.Desired)
 	r.grow(s, scale.Desired)
@@ -35,20 +36,43 @@ func (r *round) count(s state.Service) count {
 		if i.Phase == state.Ready {
 			n.ready++
 		}
-		if i.Revision != s.Hash {
+		if r.unwanted(s, i) != "" {
 			n.outdated++
 		}
 	}
 	return n
 }
 
-// retireOutdated drains the outdated instances that nothing is lost with: those
+// unwanted says why an active instance should give way to a new one: an older
+// definition, a host that is being drained or may no longer have it or has too
+// many.
+// What owns data stays where the data is. "" when it may stay.
+func (r *round) unwanted(s state.Service, i state.Instance) string {
+	if i.Revision != s.Hash {
+		return "its definition changed"
+	}
+	h, ok := r.Cluster.Hosts.Get(i.Host)
+	if !ok || s.Stateful {
+		return ""
+	}
+	if h.Draining {
+		return "its host " + h.Name + " is being drained"
+	}
+	for _, k := range s.Placement.Constraints {
+		if !k.Allows(h) {
+			return "its host " + h.Name + " does not meet " + k.String()
+		}
+	}
+	return r.moving[i.ID]
+}
+
+// retireOutdated drains the unwanted instances that nothing is lost with: those
 // that do not serve yet, and any that owns data. Grow starts the new one of
 // these when the old is gone, so there are never two.
 func (r *round) retireOutdated(s state.Service) {
 	for i := range r.Cluster.Of(s.Name) {
-		if i.Active() && i.Revision != s.Hash && (s.Stateful || i.Phase != state.Ready) {
-			r.do(state.Drain{ID: i.ID, Why: "its definition changed"}, "outdated")
+		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful || i.Phase != state.Ready) {
+			r.do(state.Drain{ID: i.ID, Why: why}, "outdated")
 		}
 	}
 }
@@ -67,10 +91,7 @@ func (r *round) shrink(s state.Service, want int) {
 			return
 		}
 		victim := r.victim(s, n.ready > want)
-		why := fmt.Sprintf("%d of %s are wanted", want, s.Name)
-		if victim.Revision != s.Hash {
-			why = "its definition changed"
-		}
+		why := cmp.Or(r.unwanted(s, victim), fmt.Sprintf("%d of %s are wanted", want, s.Name))
 		cmd := state.Drain{ID: victim.ID, Why: why}
 		if victim.Phase == state.Ready {
 			cmd.KeepReady = want
@@ -81,19 +102,25 @@ func (r *round) shrink(s state.Service, want int) {
 	}
 }
 
-// victim is the instance that is missed least: outdated before current, not
-// serving before serving, the youngest first. There must be one.
+// victim is the instance that is missed least: unwanted before wanted, not
+// serving before serving, then from the host with the most of them, the
+// youngest first. There must be one.
 func (r *round) victim(s state.Service, mayServe bool) state.Instance {
 	var candidates []state.Instance
+	perHost := map[string]int{}
 	for i := range r.Cluster.Of(s.Name) {
+		if i.Active() {
+			perHost[i.Host]++
+		}
 		if i.Active() && (mayServe || i.Phase != state.Ready) {
 			candidates = append(candidates, i)
 		}
 	}
 	return slices.MinFunc(candidates, func(a, b state.Instance) int {
 		return cmp.Or(
-			cmpBool(a.Revision != s.Hash, b.Revision != s.Hash),
+			cmpBool(r.unwanted(s, a) != "", r.unwanted(s, b) != ""),
 			cmpBool(a.Phase != state.Ready, b.Phase != state.Ready),
+			cmp.Compare(perHost[b.Host], perHost[a.Host]),
 			b.PlacedAt.Compare(a.PlacedAt),
 			cmp.Compare(b.Slot, a.Slot),
 			cmp.Compare(a.ID, b.ID),
@@ -159,7 +186,12 @@ func (r *round) waitsFor(s state.Service) string {
 
 // place puts one instance on the host with the most room.
 func (r *round) place(s state.Service) bool {
-	host, why := Choose(s, r.free)
+	var home string
+	if at, ok := r.Cluster.Homes.Get(s.Name); ok && s.Stateful {
+		home = at.Host
+	}
+	f, _ := r.Cluster.Failures.Get(s.Name)
+	host, why := r.free.Choose(s, home, f.Host)
 	if host == "" {
 		r.Pending[s.Name] = why
 		return false
@@ -170,7 +202,7 @@ func (r *round) place(s state.Service) bool {
 		r.Pending[s.Name] = "waits until the instance before it is gone"
 		return false
 	}
-	r.free[host] = r.free[host].Take(s.Name, s)
+	r.free[host].take(s.Name, s)
 	return true
 }
 

@@ -16,6 +16,10 @@ type View struct {
 	// Frames returns the recorded load of a service, oldest first. It must
 	// give the same answer throughout the round.
 	Frames func(service string) []autoscale.Frame
+	// Contact is when each host was last heard of, by name; nil where nobody
+	// watches. Grace is how long one may be silent.
+	Contact map[string]time.Time
+	Grace   time.Duration
 }
 
 // Step is one thing to do, and why.
@@ -43,16 +47,19 @@ type Result struct {
 type round struct {
 	View
 	Result
-	free map[string]Room
+	free Rooms
+	// moving are instances that should be on another host, by id, and why.
+	moving map[string]string
 }
 
 // Round decides what to do now.
 func Round(v View) Result {
-	r := &round{View: v, Result: Result{
+	r := &round{View: v, moving: map[string]string{}, Result: Result{
 		Decisions: map[string]autoscale.Decision{},
 		Pending:   map[string]string{},
 	}}
-	r.free = Rooms(v.Cluster)
+	r.contact()
+	r.free = RoomsOf(r.Cluster)
 	names := slices.Sorted(maps.Keys(v.Cluster.Spec.Services))
 	for _, name := range names {
 		r.scale(v.Cluster.Spec.Services[name])

@@ -229,34 +229,7 @@ func TestMemoryIsNotOvercommitted(t *testing.T) {
 	s.Container.Resources = state.Resources{MemoryLimit: 3 << 30}
 	w := newWorld(t, s)
 	w.wants(w.round(), "place web-1 v1 on a", "place web-2 v1 on a",
-		"pending web: an instance of web needs 3072 MiB of memory: a has 2048 MiB of memory free")
-}
-
-func TestChoose(t *testing.T) {
-	s := state.Service{Name: "web", Container: state.Container{Resources: state.Resources{CPULimit: 1, MemoryLimit: 100}}}
-	room := func(cpus float64, memory int64, of int) plan.Room {
-		return plan.Room{CPUs: cpus, Memory: memory, Instances: map[string]int{"web": of}}
-	}
-	for _, tc := range []struct {
-		name  string
-		rooms map[string]plan.Room
-		want  string
-	}{
-		{"no host", nil, ""},
-		{"none fits", map[string]plan.Room{"a": room(4, 99, 0)}, ""},
-		{"fewest of the service", map[string]plan.Room{"a": room(8, 900, 1), "b": room(1, 100, 0)}, "b"},
-		{"most free CPU", map[string]plan.Room{"a": room(1, 900, 1), "b": room(2, 100, 1)}, "b"},
-		{"most free memory", map[string]plan.Room{"a": room(1, 100, 1), "b": room(1, 900, 1)}, "b"},
-		{"by name", map[string]plan.Room{"b": room(1, 100, 1), "a": room(1, 100, 1)}, "a"},
-		{"CPU may be overcommitted", map[string]plan.Room{"a": room(-3, 100, 9)}, "a"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, why := plan.Choose(s, tc.rooms)
-			if got != tc.want || why == "" {
-				t.Errorf("got %q because %q, want %q", got, why, tc.want)
-			}
-		})
-	}
+		"pending web: no host fits: a has 2048 MiB of memory free, 3072 MiB are needed")
 }
 
 func ptr(n int) *int { return &n }
