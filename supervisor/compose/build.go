@@ -89,6 +89,9 @@ func (b *builder) service(name string) state.Service {
 	s.Container = b.container(p, config)
 	s.Stateful = stateful(s.Container.Mounts)
 	s.DependsOn = dependencies(config)
+	if d := v.get("deploy"); d != nil {
+		s.Placement = readPlacement(d.get("placement"))
+	}
 	b.replicas(p, &s, config)
 	if s.Drain = drain; drain == 0 && s.Ingress != nil {
 		s.Drain = state.DefaultDrain

@@ -23,9 +23,9 @@ func serviceHash(s state.Service) (string, error) {
 	return digest(part)
 }
 
-// specHash identifies all of a spec but its revision.
+// specHash identifies all of a spec but its revision and how it is written.
 func specHash(s state.Spec) (string, error) {
-	s.Revision, s.Hash = 0, ""
+	s.Revision, s.Hash, s.Source = 0, "", ""
 	return digest(s)
 }
 

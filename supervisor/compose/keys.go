@@ -157,11 +157,12 @@ func deployRules() rules {
 	return rules{
 		known: map[string]shape{
 			"replicas":  integer(0, mostInstances),
+			"placement": placementRules().check,
 			"resources": rules{known: map[string]shape{"limits": limits.check, "reservations": reservations.check}}.check,
 		},
 		refused: map[string]string{
 			"mode": "", "labels": "use the service's labels", "update_config": "", "rollback_config": "",
-			"restart_policy": "an instance that ends is always replaced", "placement": "", "endpoint_mode": "",
+			"restart_policy": "an instance that ends is always replaced", "endpoint_mode": "",
 		},
 	}
 }

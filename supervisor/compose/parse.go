@@ -91,6 +91,7 @@ func parse(ctx context.Context, file string, data []byte, opts Options) (*Projec
 	if err := r.err(); err != nil {
 		return nil, files.list(), err
 	}
+	spec.Source = string(data)
 	return &Project{Spec: spec, Files: files.list(), Warnings: r.sortedWarnings()}, files.list(), nil
 }
 

@@ -78,6 +78,10 @@ func TestGoodFiles(t *testing.T) {
 			if err != nil {
 				t.Fatalf("refused:\n%v", err)
 			}
+			if p.Spec.Source != string(data) {
+				t.Errorf("the source is not the file's text:\n%s", p.Spec.Source)
+			}
+			p.Spec.Source = "" // the archive has it
 			golden(t, strings.TrimSuffix(file, ".txtar")+".json", shown(t, p))
 		})
 	}
