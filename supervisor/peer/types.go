@@ -1,0 +1,135 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/supervisord/supervisord/autoscale"
+)
+
+// Node is a daemon as the others see it. All calls are safe for concurrent
+// use. Those that only the leader can answer fail with a NotLeaderError
+// elsewhere.
+type Node interface {
+	// Propose commits a proposal in state's encoded form, at the time of this
+	// host: the proposer's clock may be wrong.
+	Propose(ctx context.Context, proposal []byte) (Receipt, error)
+	// Report takes in what another host measured. Only the leader wants it.
+	Report(ctx context.Context, r Report) error
+	// Recall returns the frames of this host's own instances of the last while.
+	Recall(ctx context.Context, span time.Duration) (Memory, error)
+	// Round returns the leader's last round of planning.
+	Round(ctx context.Context) (Round, error)
+	// Standing returns where this host's log stands.
+	Standing(ctx context.Context) (Standing, error)
+	// Enter makes a server part of the cluster, or gives it a new address.
+	Enter(ctx context.Context, e Entry) error
+	// Points returns the recorded use of an instance on this host.
+	Points(ctx context.Context, q PointsQuery) ([]Point, error)
+	// Logs writes the log of an instance on this host.
+	Logs(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error
+}
+
+// Receipt is what became of a proposal.
+type Receipt struct {
+	// Index is where it stands in the log.
+	Index uint64 `json:"index"`
+	// Refused has one entry a command: why it was refused, "" where it was
+	// carried out.
+	Refused []string `json:"refused"`
+}
+
+// Report is one round of measuring on one host. It is the host's sign of life
+// too: it is sent also when there is nothing to measure.
+type Report struct {
+	Host string `json:"host"`
+	// At is the host's own clock when it sent the report; the leader takes the
+	// difference from its own off the samples.
+	At      time.Time          `json:"at"`
+	Samples []autoscale.Sample `json:"samples"`
+}
+
+// Memory is what a host remembers of its own instances.
+type Memory struct {
+	// At is the host's own clock.
+	At time.Time `json:"at"`
+	// Frames are by service, oldest first.
+	Frames map[string][]autoscale.Frame `json:"frames"`
+}
+
+// Round is what the leader's last round came to.
+type Round struct {
+	At        time.Time                     `json:"at"`
+	Decisions map[string]autoscale.Decision `json:"decisions"`
+	Pending   map[string]string             `json:"pending"`
+	Samples   map[string]autoscale.Sample   `json:"samples"`
+	// Skew is by host how far its clock is ahead of the leader's.
+	Skew map[string]time.Duration `json:"skew"`
+}
+
+// Standing is where a server's log stands.
+type Standing struct {
+	LastIndex uint64 `json:"last_index"`
+	LastTerm  uint64 `json:"last_term"`
+	// Commit is the last index known to be committed.
+	Commit uint64 `json:"commit"`
+	// LastContact is how long ago the leader was heard of.
+	LastContact time.Duration `json:"last_contact"`
+}
+
+// Entry is a server that wants to be part of the cluster.
+type Entry struct {
+	Server string `json:"server"`
+	// Address is the "IP:port" that the others reach it at.
+	Address string `json:"address"`
+}
+
+// PointsQuery asks for the use of an instance between two times.
+type PointsQuery struct {
+	Instance string    `json:"instance"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+}
+
+// Point is the use of one instance around a second, as shares of its limits.
+type Point struct {
+	At     time.Time `json:"at"`
+	CPU    float64   `json:"cpu"`
+	Memory float64   `json:"memory"`
+}
+
+// LogQuery says which log is wanted; see api.LogQuery.
+type LogQuery struct {
+	Instance   string    `json:"instance"`
+	Follow     bool      `json:"follow"`
+	Since      time.Time `json:"since,omitzero"`
+	Tail       int       `json:"tail"`
+	Timestamps bool      `json:"timestamps"`
+}
+
+// ErrNotLeader: only the leader answers that. See NotLeaderError.
+var ErrNotLeader = errors.New("this host does not lead")
+
+// NotLeaderError says where the leader is; Address is "" when nobody knows.
+type NotLeaderError struct{ Address string }
+
+func (e *NotLeaderError) Error() string {
+	if e.Address == "" {
+		return "no leader is known"
+	}
+	return "the leader is at " + e.Address
+}
+
+// Is makes errors.Is find ErrNotLeader.
+func (e *NotLeaderError) Is(target error) bool { return target == ErrNotLeader }
+
+// RemoteError is what another host answered.
+type RemoteError struct {
+	Address string
+	Message string
+}
+
+func (e *RemoteError) Error() string { return fmt.Sprintf("%s: %s", e.Address, e.Message) }
