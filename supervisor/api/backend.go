@@ -18,6 +18,9 @@ type Backend interface {
 	// Propose commits commands together; one error each, nil where carried
 	// out. err says why nothing is known to be committed.
 	Propose(ctx context.Context, cmds ...state.Command) (refused []error, err error)
+	// NewToken makes a token for hosts to join with, and says where.
+	// ErrClosedCluster where no host can join.
+	NewToken(ctx context.Context, ttl time.Duration) (NewToken, error)
 	// Local returns what this host knows and does not replicate.
 	Local() Local
 	// Health returns the latest health reports, the newest last.
@@ -45,6 +48,28 @@ type Local struct {
 	Machine Machine                     `json:"machine"`
 	// LastRound is when the loop last did its whole round.
 	LastRound time.Time `json:"last_round"`
+	// Skew is by host how far its clock is ahead of the leader's.
+	Skew map[string]time.Duration `json:"skew"`
+	// Members are the servers of the log's cluster.
+	Members []Member `json:"members"`
+	// Connected is false while this host is cut off: no leader is known, and
+	// the state may be old.
+	Connected bool `json:"connected"`
+}
+
+// Member is one server of the log's cluster.
+type Member struct {
+	Server  string `json:"server"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+}
+
+// NewToken is a token that was just made; its text is shown this once.
+type NewToken struct {
+	ID      string    `json:"id"`
+	Token   string    `json:"token"`
+	Address string    `json:"address"`
+	Expires time.Time `json:"expires"`
 }
 
 // Raft is this host's place in the cluster.

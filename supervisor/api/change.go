@@ -41,11 +41,7 @@ func (s *server) scale(r *http.Request) (any, error) {
 func (s *server) propose(r *http.Request, cmd state.Command) error {
 	refused, err := s.backend.Propose(r.Context(), cmd)
 	if err != nil {
-		return &Error{
-			Status:  http.StatusServiceUnavailable,
-			Message: "the change is not known to be committed: " + err.Error(),
-			Hint:    "without a leader nothing can be changed; look at the status and try again",
-		}
+		return uncommitted(err)
 	}
 	for _, err := range refused {
 		if errors.Is(err, state.ErrRefused) {
@@ -56,6 +52,14 @@ func (s *server) propose(r *http.Request, cmd state.Command) error {
 		}
 	}
 	return nil
+}
+
+func uncommitted(err error) error {
+	return &Error{
+		Status:  http.StatusServiceUnavailable,
+		Message: "the change is not known to be committed: " + err.Error(),
+		Hint:    "without a leader nothing can be changed; look at the status and try again",
+	}
 }
 
 // reasonOf is a refusal without the words before its reason.

@@ -151,16 +151,7 @@ func (c *Client) EventsAfter(ctx context.Context, after uint64, limit int) (Even
 // Scale sets a service's count by hand; nil gives it back to the load. It
 // fails with ErrNotFound, ErrRefused, ErrForbidden or ErrUnavailable.
 func (c *Client) Scale(ctx context.Context, service string, count *int) (Service, error) {
-	body, err := json.Marshal(Scale{Count: count})
-	if err != nil {
-		return Service{}, fmt.Errorf("scale %s: %w", service, err)
-	}
-	r, err := c.request(ctx, http.MethodPost, "v1/services/"+url.PathEscape(service)+"/scale", nil, bytes.NewReader(body))
-	if err != nil {
-		return Service{}, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	return exchange[Service](c, r)
+	return send[Service](ctx, c, http.MethodPost, "v1/services/"+url.PathEscape(service)+"/scale", Scale{Count: count})
 }
 
 func (c *Client) request(ctx context.Context, method, path string, q url.Values, body io.Reader) (*http.Request, error) {

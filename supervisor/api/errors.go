@@ -23,6 +23,9 @@ var (
 	ErrUnavailable = errors.New("not available now")
 )
 
+// ErrClosedCluster is a Backend's where no host can join the cluster.
+var ErrClosedCluster = errors.New("this cluster is not open to other hosts")
+
 // Error is the answer to a request that was not carried out.
 type Error struct {
 	// Status is the HTTP status; it is not repeated in the body.

@@ -73,6 +73,7 @@ func (s *server) routes() *http.ServeMux {
 		"GET /admin/monitoring/system/metrics": s.systemMetrics,
 		"GET /v1/status":                       s.status,
 		"GET /v1/hosts":                        s.hosts,
+		"GET /v1/hosts/{name}":                 s.oneHost,
 		"GET /v1/services":                     s.services,
 		"GET /v1/services/{name}":              s.service,
 		"GET /v1/instances":                    s.instances,
@@ -89,6 +90,16 @@ func (s *server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /v1/events/stream", s.stream)
 	mux.Handle("GET /v1/logs/{service}", s.trusted(http.HandlerFunc(s.logs)))
 	mux.Handle("POST /v1/services/{name}/scale", s.trusted(s.answer(s.scale)))
+	for pattern, h := range map[string]func(*http.Request) (any, error){
+		"POST /v1/hosts/{name}/drain":  s.changeHost(drainHost),
+		"POST /v1/hosts/{name}/resume": s.changeHost(resumeHost),
+		"POST /v1/hosts/{name}/remove": s.changeHost(removeHost),
+		"GET /v1/tokens":               s.tokens,
+		"POST /v1/tokens":              s.createToken,
+		"DELETE /v1/tokens/{id}":       s.revokeToken,
+	} {
+		mux.Handle(pattern, s.trusted(s.answer(h)))
+	}
 	mux.Handle("GET /metrics", s.metrics)
 	mux.Handle("GET /{$}", page())
 	mux.Handle("GET /ui/", page())

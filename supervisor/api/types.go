@@ -89,6 +89,9 @@ type Status struct {
 	Hosts     []Host     `json:"hosts"`
 	Services  []Service  `json:"services"`
 	LastEvent uint64     `json:"last_event"`
+	// Connected is false while this host is cut off from the others: all of
+	// the above may be old then.
+	Connected bool `json:"connected"`
 }
 
 // Spec says which compose file is in force.
@@ -116,15 +119,32 @@ type Hosts struct {
 
 // Host is one machine of the cluster.
 type Host struct {
-	Name    string `json:"name"`
-	Address string `json:"address"`
-	// CPUs are cores, Memory is in bytes.
-	CPUs    float64 `json:"cpus"`
-	Memory  int64   `json:"memory_bytes"`
-	Version string  `json:"version"`
-	// Leader says whether it is the one that plans.
-	Leader    bool `json:"leader"`
-	Instances int  `json:"instances"`
+	Name string `json:"name"`
+	// Address is where its instances are published, Peer the "IP:port" that
+	// the other hosts reach it at; empty in a cluster of one.
+	Address string            `json:"address"`
+	Peer    string            `json:"peer,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	// CPUs are cores, Memory is in bytes; Reserved is what its instances take.
+	CPUs           float64 `json:"cpus"`
+	Memory         int64   `json:"memory_bytes"`
+	ReservedCPUs   float64 `json:"reserved_cpus"`
+	ReservedMemory int64   `json:"reserved_memory_bytes"`
+	Version        string  `json:"version"`
+	// Leader says whether it is the one that plans; Role is "leader", "voter",
+	// "non-voter" or "none".
+	Leader bool   `json:"leader"`
+	Role   string `json:"role"`
+	// State is "ready", "draining" or "lost", which it is since LostSince.
+	State     string    `json:"state"`
+	LostSince time.Time `json:"lost_since,omitzero"`
+	Instances int       `json:"instances"`
+	Phases    Phases    `json:"phases"`
+	// Data are the services whose data it holds.
+	Data []string `json:"data,omitempty"`
+	// ClockAhead is how many seconds its clock is ahead of the leader's, where
+	// that is more than a few; negative when it is behind.
+	ClockAhead float64 `json:"clock_ahead_seconds,omitzero"`
 	// RejectedSites are the sites that its nginx refused, by service, with
 	// nginx's own words; their last good form goes on.
 	RejectedSites map[string]string `json:"rejected_sites,omitempty"`

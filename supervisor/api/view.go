@@ -40,17 +40,9 @@ func (v view) spec() Spec {
 }
 
 func (v view) hosts() []Host {
-	instances := map[string]int{}
-	for i := range v.Instances.Values() {
-		instances[i.Host]++
-	}
 	out := []Host{}
 	for h := range v.Hosts.Values() {
-		out = append(out, Host{
-			Name: h.Name, Address: h.Address, CPUs: h.CPUs, Memory: h.Memory, Version: h.Version,
-			Leader:    v.local.Raft.IsLeader && h.Name == v.local.Host || h.Name == v.local.Raft.Leader,
-			Instances: instances[h.Name], RejectedSites: h.RejectedSites, SpecError: h.SpecError,
-		})
+		out = append(out, v.host(h))
 	}
 	return out
 }

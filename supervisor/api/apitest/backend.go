@@ -197,3 +197,14 @@ func (b *Backend) Say(instance, line string) {
 	defer b.mu.Unlock()
 	b.logs[instance] = append(b.logs[instance], line)
 }
+
+// NewToken implements api.Backend. The token is made of its time to live.
+func (b *Backend) NewToken(ctx context.Context, ttl time.Duration) (api.NewToken, error) {
+	c, _ := b.State()
+	if c.Authority == (state.Authority{}) {
+		return api.NewToken{}, api.ErrClosedCluster
+	}
+	t := api.NewToken{ID: "t" + ttl.String(), Token: "SVD1-t" + ttl.String() + "-secret-print", Address: "10.0.0.1:7946", Expires: b.Now().Add(ttl)}
+	refused, err := b.Propose(ctx, state.AddToken{ID: t.ID, Hash: "hash", Expires: t.Expires})
+	return t, errors.Join(append(refused, err)...)
+}

@@ -15,7 +15,7 @@ func Example() *Backend {
 	b := New()
 	b.Must(
 		state.Found{ID: "3kq7c2"},
-		state.RegisterHost{Name: "alpha", Address: "10.0.0.1", CPUs: 8, Memory: 16 << 30, Version: "1.0.0"},
+		state.RegisterHost{Name: "alpha", Server: "s1", Address: "10.0.0.1", CPUs: 8, Memory: 16 << 30, Version: "1.0.0"},
 		state.SetSpec{Host: "alpha", Spec: ExampleSpec()},
 	)
 	b.Advance(time.Second)
@@ -133,6 +133,7 @@ func (b *Backend) measure() {
 	}
 	b.SetLocal(func(l *api.Local) {
 		*l = api.Local{
+			Connected: true, Members: []api.Member{{Server: "s1", Address: "s1", Voter: true}},
 			Host: "alpha", Version: "1.0.0", StartedAt: Epoch(), LastRound: now,
 			Raft:      api.Raft{IsLeader: true, Leader: "alpha", Term: 2, Commit: c.Index, Applied: c.Index},
 			Decisions: map[string]autoscale.Decision{"backend": ExampleDecision(now, 4, 0.5625)},
