@@ -64,6 +64,17 @@ type Options struct {
 	// a draining instance is seen to be done; nil waits out the drain time
 	// only where nginx has not confirmed.
 	Connections func(address string) (int, error)
+	// Connected says whether this host's copy of the state can be trusted to be
+	// the cluster's; nil for always.
+	Connected func() bool
+	// Now is the cluster's time; nil for this host's.
+	Now func() time.Time
+	// Ping asks whether another host's daemon answers; nil where there are no
+	// others.
+	Ping func(ctx context.Context, h state.Host) error
+	// Dial connects to an instance of another host, to see whether it can be
+	// reached, and closes the connection; nil for TCP.
+	Dial func(ctx context.Context, address string) error
 	// Listen and Status are lbconfig.Config's; Listen where the compose file
 	// says nothing.
 	Listen []string
@@ -81,14 +92,21 @@ type Agent struct {
 	// launches bounds how many containers are created at once.
 	launches *starter
 	prepare  preparer
-	// since is when Run began.
-	since time.Time
+	// reach knows which instances of other hosts cannot be reached.
+	reach *reacher
 }
 
 // New makes an agent; Run starts it.
 func New(o Options) *Agent {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Dial == nil {
+		o.Dial = dial
+	}
 	return &Agent{
 		Options:  o,
+		reach:    newReacher(),
 		view:     newView(),
 		ports:    newPorts(),
 		wake:     make(chan struct{}, 1),
@@ -99,13 +117,52 @@ func New(o Options) *Agent {
 
 // Run works until the context ends. What it has started goes on running.
 func (a *Agent) Run(ctx context.Context) error {
-	a.since = time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watch(ctx) })
-	g.Go(func() error { return newRouter(a).run(ctx) })
-	g.Go(func() error { return a.loop(ctx) })
+	g.Go(func() error {
+		if err := a.connect(ctx); err != nil {
+			return err
+		}
+		g.Go(func() error { return newRouter(a).run(ctx) })
+		if a.Ping != nil {
+			g.Go(func() error { return a.reach.run(ctx, a) })
+		}
+		return a.loop(ctx)
+	})
 	return g.Wait()
 }
+
+// connect waits until the state can be trusted for the first time. Before
+// that it may be as old as this host's last snapshot, and neither nginx nor
+// any container must follow it.
+func (a *Agent) connect(ctx context.Context) error {
+	if a.Connected == nil {
+		return nil
+	}
+	for !a.Connected() {
+		_, changed := a.Replica.Current()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-time.After(lookConnected):
+		}
+	}
+	return nil
+}
+
+var errCutOff = errors.New("this host is cut off from the cluster; what runs goes on")
+
+// cutOff says why nothing may be added or taken away now; nil when it may.
+func (a *Agent) cutOff() error {
+	if a.Connected != nil && !a.Connected() {
+		return errCutOff
+	}
+	return nil
+}
+
+// lookConnected is how often the first connection is looked for.
+const lookConnected = 50 * time.Millisecond
 
 // Containers returns this cluster's containers on this host as last seen.
 func (a *Agent) Containers() []Container {
@@ -189,17 +246,28 @@ func (a *Agent) loop(ctx context.Context) error {
 	notBefore := map[string]time.Time{}
 	mons := newMonitors(a)
 	defer mons.stop()
+	phases := phases{}
+	revived := revivals{}
+	var cutAt time.Time
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
 		c, changed := a.Replica.Current()
 		now := time.Now()
 		local, synced := a.view.local(a.Host, now)
-		local.Since = a.since
+		if a.cutOff() == nil {
+			cutAt = time.Time{}
+		} else if cutAt.IsZero() {
+			cutAt = now
+		}
 		if synced && c.ID != "" {
+			local.Time, local.Seen = a.Now(), phases.look(c, a.Host, now)
+			if !cutAt.IsZero() {
+				local.CutOff = max(1, now.Sub(cutAt))
+			}
 			for _, op := range Diff(c, local) {
 				key := op.Key()
-				if busy[key] || now.Before(notBefore[key]) {
+				if busy[key] || now.Before(notBefore[key]) || op.Kind == OpRevive && !revived.due(op.Container.ID, now) {
 					continue
 				}
 				busy[key] = true

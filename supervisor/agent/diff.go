@@ -29,6 +29,9 @@ const (
 	OpOrphan OpKind = "orphan"
 	// OpInspect: a container runs and its process is not known yet.
 	OpInspect OpKind = "inspect"
+	// OpRevive: this host is cut off, and the container of an instance that
+	// should serve has ended; start it again.
+	OpRevive OpKind = "revive"
 )
 
 // Op is one piece of work. Container is zero where there is none.
@@ -39,6 +42,8 @@ type Op struct {
 	// Why is the reason of OpFail; Sick that the container runs all the same.
 	Why  string
 	Sick bool
+	// End is when a container is stopped whatever it still does.
+	End time.Time
 }
 
 // Key names what the work is about: no two pieces with one key run at once.
@@ -50,15 +55,33 @@ type Local struct {
 	Containers []Container
 	// Sick are ready instances that do not answer their health check, and why.
 	Sick map[string]string
-	// Since is when this agent began to look.
-	Since time.Time
-	Now   time.Time
+	// Seen is when this agent first saw an instance of this host in its
+	// present phase, by id, on this host's clock: that of the state is
+	// another's. While no agent ran, nobody told nginx, so that an agent that
+	// has just begun sees all phases begin.
+	Seen map[string]time.Time
+	Now  time.Time
+	// Time is the cluster's.
+	Time time.Time
+	// CutOff is for how long this host has been cut off from the cluster; 0
+	// while it is not.
+	CutOff time.Duration
 }
+
+// reviveAfter is how long a host must have been cut off before it helps
+// itself: an election is no cut.
+const reviveAfter = 3 * time.Second
 
 // Diff is the work that is left on a host: what the state wants there, against
 // the containers that are there. It is pure, and its answer is in the order
 // of the keys.
+//
+// A host that is cut off does nothing that takes anything away or adds
+// anything: the state that it has may be an old one.
 func Diff(want state.Cluster, here Local) []Op {
+	if here.CutOff > 0 {
+		return diffAlone(want, here)
+	}
 	host := here.Host
 	byInstance := make(map[string]Container, len(here.Containers))
 	var ops []Op
@@ -128,14 +151,14 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 			return op, true
 		}
 	case state.Draining:
-		op.Kind = OpRetire
+		op.Kind, op.End = OpRetire, drainEnd(want, here, i)
 		// Without a container there is nothing to wait for; with one, it is
 		// stopped only when no nginx sends to it, or its time is up.
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i, here.Since))
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(op.End)
 	case state.Failed:
 		// A sick instance may still be busy; it gets the same time.
-		op.Kind = OpClear
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(DrainEnd(want, i, here.Since))
+		op.Kind, op.End = OpClear, drainEnd(want, here, i)
+		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(op.End)
 	}
 	return op, false
 }
@@ -150,17 +173,42 @@ func sickness(here Local, c Container) string {
 // mayReplace says whether an instance is sick and may go; state.MayGiveUp says
 // why not all at once.
 func mayReplace(want state.Cluster, here Local, i state.Instance, c Container) bool {
-	return i.Phase == state.Ready && sickness(here, c) != "" && want.MayGiveUp(i.Service, here.Now)
+	return i.Phase == state.Ready && sickness(here, c) != "" && want.MayGiveUp(i.Service, here.Time)
 }
 
-// DrainEnd is when a draining instance is stopped whatever it still does. Since
-// is when the agent began to look: while no agent ran, nobody told nginx, so
-// that time does not count.
-func DrainEnd(c state.Cluster, i state.Instance, since time.Time) time.Time {
-	if since.Before(i.PhaseAt) {
-		since = i.PhaseAt
+// drainEnd is when a draining instance is stopped whatever it still does.
+func drainEnd(c state.Cluster, here Local, i state.Instance) time.Time {
+	seen, ok := here.Seen[i.ID]
+	if !ok {
+		seen = here.Now
 	}
-	return since.Add(cmp.Or(c.Spec.Services[i.Service].Drain, state.DefaultDrain))
+	return seen.Add(DrainTime(c, i.Service))
+}
+
+// DrainTime is how long a draining instance of a service may go on.
+func DrainTime(c state.Cluster, service string) time.Duration {
+	return cmp.Or(c.Spec.Services[service].Drain, state.DefaultDrain)
+}
+
+// diffAlone is the work of a host that is cut off: what should run and has
+// ended is started again, the same container on the same host, so that there
+// are never two of it. Nothing else is known well enough.
+func diffAlone(want state.Cluster, here Local) []Op {
+	var ops []Op
+	for _, c := range here.Containers {
+		i, known := want.Instances.Get(c.Instance)
+		serves := known && i.Host == here.Host && i.Container == c.ID && (i.Phase == state.Starting || i.Phase == state.Ready)
+		switch op := (Op{Instance: i, Container: c}); {
+		case !serves:
+		case c.Running && c.PID == 0:
+			op.Kind = OpInspect
+			ops = append(ops, op)
+		case !c.Running && here.CutOff >= reviveAfter:
+			op.Kind, op.Why = OpRevive, ending(c)
+			ops = append(ops, op)
+		}
+	}
+	return ops
 }
 
 // ending says how a container ended.

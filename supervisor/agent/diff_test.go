@@ -143,7 +143,7 @@ func TestDiffOfOneInstance(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := begin(t)
 			h.instance("web", 1, tc.phase)
-			here := agent.Local{Host: "a", Containers: tc.have, Now: h.Time.Add(tc.after)}
+			here := agent.Local{Host: "a", Containers: tc.have, Now: h.Time.Add(tc.after), Time: h.Time, Seen: map[string]time.Time{id: h.Time}}
 			if tc.sick != "" {
 				here.Sick = map[string]string{id: tc.sick}
 			}
@@ -230,7 +230,7 @@ func TestSickInstancesGoOneAtATime(t *testing.T) {
 	}
 	have = append(have, running("k-worker-1", other))
 	failing := func(now time.Time) (failed []string) {
-		for _, op := range agent.Diff(h.Cluster, agent.Local{Host: "a", Containers: have, Sick: sick, Now: now}) {
+		for _, op := range agent.Diff(h.Cluster, agent.Local{Host: "a", Containers: have, Sick: sick, Now: now, Time: now}) {
 			if op.Kind == agent.OpFail {
 				failed = append(failed, op.Instance.ID)
 			}
@@ -257,19 +257,68 @@ func TestSickInstancesGoOneAtATime(t *testing.T) {
 	want(h.Time.Add(time.Minute), ids[1])
 }
 
-func TestDrainEnd(t *testing.T) {
+func TestADrainIsMeasuredByThisHostsClockFromWhenItWasSeen(t *testing.T) {
 	h := begin(t)
 	id := h.instance("web", 1, state.Draining)
-	i, _ := h.Instances.Get(id)
-	if got := agent.DrainEnd(h.Cluster, i, epoch); !got.Equal(i.PhaseAt.Add(drainTime)) {
-		t.Errorf("drains until %s, want %s after %s", got, drainTime, i.PhaseAt)
+	k := running("k-web-1", id)
+	for _, tc := range []struct {
+		name string
+		seen time.Time
+		now  time.Time
+		want []string
+	}{
+		{"this host's clock is an hour ahead", epoch.Add(time.Hour), epoch.Add(time.Hour + drainTime/2), nil},
+		{"an hour ahead, and the time is up", epoch.Add(time.Hour), epoch.Add(time.Hour + drainTime), []string{"retire"}},
+		{"an hour behind, and the time is up", epoch.Add(-time.Hour), epoch.Add(-time.Hour + drainTime), []string{"retire"}},
+		{"it is seen for the first time", time.Time{}, epoch.Add(24 * time.Hour), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			here := agent.Local{Host: "a", Containers: []agent.Container{k}, Now: tc.now, Time: h.Time}
+			if !tc.seen.IsZero() {
+				here.Seen = map[string]time.Time{id: tc.seen}
+			}
+			var got []string
+			for _, op := range agent.Diff(h.Cluster, here) {
+				got = append(got, string(op.Kind))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
-	restarted := i.PhaseAt.Add(time.Hour)
-	if got := agent.DrainEnd(h.Cluster, i, restarted); !got.Equal(restarted.Add(drainTime)) {
-		t.Errorf("drains until %s, want %s after the agent is back", got, drainTime)
+	if got := agent.DrainTime(h.Cluster, "no longer in the file"); got != state.DefaultDrain {
+		t.Errorf("a service that is not in the file drains for %s", got)
 	}
-	i.Service = "no longer in the file"
-	if got := agent.DrainEnd(h.Cluster, i, epoch); !got.Equal(i.PhaseAt.Add(state.DefaultDrain)) {
-		t.Errorf("drains until %s, want the default time", got)
+}
+
+func TestAHostThatIsCutOffOnlyHelpsWhatShouldRun(t *testing.T) {
+	h := begin(t)
+	ready, starting := h.instance("web", 1, state.Ready), h.instance("web", 2, state.Starting)
+	draining, failed := h.instance("web", 3, state.Draining), h.instance("worker", 1, state.Failed)
+	assigned := h.instance("worker", 2, state.Assigned)
+	ended := func(k agent.Container) agent.Container { k.Running, k.PID, k.ExitCode = false, 0, 1; return k }
+	have := []agent.Container{
+		ended(running("k-web-1", ready)), ended(running("k-web-2", starting)), running("k-web-3", draining),
+		running("k-worker-1", failed), running("k-of-nobody", "web-9.999"), ended(running("k-worker-2", assigned)),
+	}
+	here := agent.Local{Host: "a", Containers: have, Now: epoch.Add(time.Hour), Time: h.Time}
+	for _, tc := range []struct {
+		name   string
+		cutOff time.Duration
+		want   []string
+	}{
+		{"an election is no cut", time.Second, nil},
+		{"after a while", 3 * time.Second, []string{"revive " + ready, "revive " + starting}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			here.CutOff = tc.cutOff
+			var got []string
+			for _, op := range agent.Diff(h.Cluster, here) {
+				got = append(got, string(op.Kind)+" "+op.Instance.ID)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

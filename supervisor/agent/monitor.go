@@ -19,9 +19,12 @@ const (
 	// startTimeout is how long an instance may take to become ready, beyond
 	// its container's own start period.
 	startTimeout = time.Minute
-	steadyEvery  = 30 * time.Second
-	suspectEvery = time.Second
-	sickAfter    = 3
+	// relistStarting is how often the engine is asked for its list while a
+	// container's own check has not passed.
+	relistStarting = 5 * time.Second
+	steadyEvery    = 30 * time.Second
+	suspectEvery   = time.Second
+	sickAfter      = 3
 )
 
 // monitors are the health checks of this host's instances, one goroutine an
@@ -103,6 +106,9 @@ func (a *Agent) check(ctx context.Context, s state.Service, c Container) error {
 	switch c.Health {
 	case HealthNone, HealthHealthy:
 		return nil
+	case HealthStarting:
+		// The event that says more may have been lost.
+		a.view.listBy(time.Now().Add(relistStarting))
 	}
 	return fmt.Errorf("its container's own health check says %s", c.Health)
 }
@@ -114,7 +120,8 @@ func (a *Agent) awaitReady(ctx context.Context, s state.Service, i state.Instanc
 	if hc := s.Container.Healthcheck; hc != nil {
 		limit += hc.StartPeriod
 	}
-	deadline := i.PhaseAt.Add(limit)
+	// By this host's own clock: that of the state is another's.
+	deadline := time.Now().Add(limit)
 	for wait := startFirst; ; wait = min(wait*3/2, startLongest) {
 		err := a.check(ctx, s, c)
 		var cmd state.Command

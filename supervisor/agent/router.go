@@ -60,6 +60,7 @@ func (r *router) run(ctx context.Context) error {
 			t.Stop()
 			return ctx.Err()
 		case <-changed:
+		case <-r.reach.changed:
 		case <-t.C:
 		}
 		t.Stop()
@@ -74,7 +75,7 @@ const spread = 500 * time.Millisecond
 // follow applies the state's sites where they changed and confirms them where
 // somebody waits for it. It returns when to look again if nothing happens.
 func (r *router) follow(ctx context.Context, c state.Cluster, force bool) (wait time.Duration, err error) {
-	cfg := Sites(c, r.Listen, r.Status)
+	cfg := r.reach.reachable(Sites(c, r.Listen, r.Status))
 	if force || !r.known || !sameSites(cfg, r.applied) {
 		if left := spread - time.Since(r.at); left > 0 && r.known && moreOfTheSame(r.applied, cfg) {
 			return left, nil

@@ -22,6 +22,8 @@ type Runtime interface {
 	// name is removed first. On any error nothing stays behind, and the error
 	// is ErrPortTaken, ErrNameTaken or ErrNoImage where one of them fits.
 	Launch(ctx context.Context, l Launch) (Container, error)
+	// Start starts a container that has ended. One that runs is left as it is.
+	Start(ctx context.Context, id string) error
 	// Stop sends the container's stop signal, kills it after grace, and
 	// returns when it has ended. A container that is not there has stopped.
 	Stop(ctx context.Context, id string, grace time.Duration) error

@@ -28,6 +28,8 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 		return a.orphan(ctx, op.Container)
 	case OpInspect:
 		return a.inspect(ctx, op.Container)
+	case OpRevive:
+		return a.revive(ctx, op)
 	}
 	return fmt.Errorf("unknown work %q", op.Kind)
 }
@@ -105,6 +107,9 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 		return err
 	}
 	defer done()
+	if err := a.cutOff(); err != nil {
+		return err
+	}
 	container, err := a.create(ctx, c, s, i)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -189,7 +194,11 @@ func (a *Agent) quiet(ctx context.Context, c Container, end time.Time) error {
 func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
 	if op.Container.ID != "" {
 		if op.Container.Running {
-			if err := a.quiet(ctx, op.Container, DrainEnd(c, op.Instance, a.since)); err != nil {
+			if err := a.quiet(ctx, op.Container, op.End); err != nil {
+				return err
+			}
+			// The wait may have been long.
+			if err := a.cutOff(); err != nil {
 				return err
 			}
 			if err := a.Engine.Stop(ctx, op.Container.ID, graceOf(c, op.Instance.Service)); err != nil {
@@ -260,6 +269,16 @@ func (a *Agent) inspect(ctx context.Context, c Container) error {
 	a.view.put(now, time.Now())
 	if now.Running && now.PID == 0 {
 		return fmt.Errorf("the engine does not know the process of %s yet", c.Name)
+	}
+	return nil
+}
+
+// revive starts a container again that has ended while nobody can decide to
+// replace it.
+func (a *Agent) revive(ctx context.Context, op Op) error {
+	a.Log.WarnContext(ctx, "cut off from the cluster: an instance has ended and is started again", "instance", op.Instance.Name, "why", op.Why)
+	if err := a.Engine.Start(ctx, op.Container.ID); err != nil {
+		return fmt.Errorf("start %s again: %w", op.Instance.Name, err)
 	}
 	return nil
 }

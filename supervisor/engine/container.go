@@ -101,6 +101,21 @@ func (e *Engine) look(ctx context.Context, ref string) (container.InspectRespons
 	return c, nil
 }
 
+// Start starts a container of ours that has ended; ErrNoContainer where there
+// is none.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	c, err := e.find(ctx, id)
+	if err != nil {
+		return failure(ctx, err, "start container %s", id)
+	}
+	limited, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	if err := e.api().ContainerStart(limited, c.ID, container.StartOptions{}); err != nil {
+		return failure(ctx, err, "start container %s", id)
+	}
+	return nil
+}
+
 // Stop sends the container's stop signal, kills it after grace (rounded up to
 // whole seconds), and returns when it has ended. A container that is not
 // there, or not ours, has stopped.

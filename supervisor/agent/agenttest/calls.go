@@ -150,6 +150,11 @@ func (e *Engine) start(id string) error {
 	return nil
 }
 
+// Start implements agent.Runtime.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	return e.call(ctx, Call{"start", e.nameOf(id)}, 30*time.Millisecond, 90*time.Millisecond, func() error { return e.start(id) })
+}
+
 // Stop implements agent.Runtime.
 func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error {
 	ended := make(chan struct{})
