@@ -10,6 +10,7 @@ import (
 	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/supervisor/agent"
 	"github.com/supervisord/supervisord/supervisor/history"
+	"github.com/supervisord/supervisord/supervisor/peer"
 	"github.com/supervisord/supervisord/supervisor/sample"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
@@ -20,50 +21,50 @@ type sampler interface {
 	Sample(ctx context.Context, now time.Time, targets []sample.Target) ([]autoscale.Sample, error)
 }
 
-// observer samples this host's containers and records what it saw.
+// observer samples this host's containers, records what it saw, and tells the
+// leader.
 type observer struct {
+	host       string
 	replica    agent.Replica
 	containers func() []agent.Container
 	sampler    sampler
-	history    *history.Store
-	// sampled tells the leader; it has room for one.
-	sampled chan struct{}
+	// history has the use of this host's instances, and the frames of them
+	// alone: they are what this host has to add to a service's.
+	history *history.Store
+	tell    func(context.Context, peer.Report)
 	log     *slog.Logger
 
 	mu       sync.Mutex
 	latest   map[string]autoscale.Sample
 	framedAt map[string]time.Time
+	last     time.Time
 	// complained keeps one trouble from being logged every second.
 	complained bool
 }
 
-func newObserver(r agent.Replica, containers func() []agent.Container, s sampler, h *history.Store, log *slog.Logger) *observer {
-	return &observer{
-		replica: r, containers: containers, sampler: s, history: h, log: log,
-		sampled:  make(chan struct{}, 1),
-		framedAt: map[string]time.Time{},
-	}
-}
-
 // run samples until the context ends, at the shortest interval that any
-// service asks for.
+// service asks for. The moments are those of the clock on the wall, so that
+// hosts with clocks in step measure at the same time.
 func (o *observer) run(ctx context.Context) error {
-	every := defaultSampleEvery
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	c, _ := o.replica.Current()
+	every := sampleEvery(c.Spec)
+	t := time.NewTimer(untilNext(time.Now(), every))
+	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case now := <-tick.C:
+		case now := <-t.C:
 			c, _ := o.replica.Current()
 			o.observe(ctx, now, c)
-			if wanted := sampleEvery(c.Spec); wanted != every {
-				every = wanted
-				tick.Reset(every)
-			}
+			t.Reset(untilNext(time.Now(), sampleEvery(c.Spec)))
 		}
 	}
+}
+
+// untilNext is the time to the next whole multiple of an interval.
+func untilNext(now time.Time, every time.Duration) time.Duration {
+	return now.Truncate(every).Add(every).Sub(now)
 }
 
 func sampleEvery(spec state.Spec) time.Duration {
@@ -76,7 +77,7 @@ func sampleEvery(spec state.Spec) time.Duration {
 	return every
 }
 
-// observe is one round: measure, record, and sum up by service.
+// observe is one round: measure, record, and tell.
 func (o *observer) observe(ctx context.Context, now time.Time, c state.Cluster) {
 	var targets []sample.Target
 	for _, k := range o.containers() {
@@ -96,45 +97,54 @@ func (o *observer) observe(ctx context.Context, now time.Time, c state.Cluster) 
 	o.history.Record(now, samples)
 	o.frame(now, c, latest)
 	o.mu.Lock()
-	o.latest = latest
+	o.latest, o.last = latest, time.Now()
 	o.mu.Unlock()
-	select {
-	case o.sampled <- struct{}{}:
-	default:
-	}
+	o.tell(ctx, peer.Report{Host: o.host, At: time.Now(), Samples: samples})
 }
 
-// frame records one frame for each autoscaled service whose interval is over.
+// frame records one frame of this host's part of each autoscaled service whose
+// interval is over.
 func (o *observer) frame(now time.Time, c state.Cluster, latest map[string]autoscale.Sample) {
 	for name, s := range c.Spec.Services {
 		if s.Autoscale == nil {
 			continue
 		}
-		// The ticker is never exact; a tick a little early still counts.
-		every := s.Autoscale.SampleEvery
-		if now.Sub(o.framedAt[name]) < every-every/8 {
+		if !due(now, o.framedAt[name], s.Autoscale.SampleEvery) {
 			continue
 		}
 		o.framedAt[name] = now
 		o.history.Keep(name, s.Autoscale.Span())
-		var members []autoscale.Member
-		for i := range c.Of(name) {
-			if i.Phase == state.Ready {
-				members = append(members, autoscale.Member{ID: i.ID, ReadySince: i.PhaseAt})
-			}
-		}
-		o.history.RecordFrame(name, autoscale.Gather(now, *s.Autoscale, members, latest))
+		o.history.RecordFrame(name, autoscale.Gather(now, *s.Autoscale, members(c, name, o.host), latest))
 	}
-	for name := range o.framedAt {
-		if s, ok := c.Spec.Services[name]; !ok || s.Autoscale == nil {
-			delete(o.framedAt, name)
-		}
-	}
+	maps.DeleteFunc(o.framedAt, func(name string, _ time.Time) bool { return c.Spec.Services[name].Autoscale == nil })
 }
 
-// samples returns the latest sample of each instance.
+// due says whether an interval is over. A timer is never exact; a little early
+// still counts.
+func due(now, last time.Time, every time.Duration) bool { return now.Sub(last) >= every-every/8 }
+
+// members are the ready instances of a service on a host, or on all of them
+// where host is "".
+func members(c state.Cluster, service, host string) []autoscale.Member {
+	var m []autoscale.Member
+	for i := range c.Of(service) {
+		if i.Phase == state.Ready && (host == "" || i.Host == host) {
+			m = append(m, autoscale.Member{ID: i.ID, ReadySince: i.PhaseAt})
+		}
+	}
+	return m
+}
+
+// samples returns the latest sample of each instance on this host.
 func (o *observer) samples() map[string]autoscale.Sample {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.latest)
+}
+
+// observed is when the last round was done.
+func (o *observer) observed() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.last
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/supervisord/supervisord/supervisor/plan"
 )
 
 // Options are the daemon's paths, addresses and names. DefaultOptions are
@@ -20,9 +23,20 @@ type Options struct {
 	StateDir string
 	RunDir   string
 	// Host is this host's name in the cluster; Address is where its instances
-	// are published, an IP of this host that all load balancers reach.
+	// are published, an IP of this host that all load balancers reach. Empty:
+	// what init or join have written, else the machine's name, and loopback.
 	Host    string
 	Address string
+	// PeerListen is the "IP:port" for the other hosts; empty for the one that
+	// they are told. It is not used before init or join.
+	PeerListen string
+	// Labels are what placement constraints ask for.
+	Labels map[string]string
+	// HostGrace is how long another host may be silent before its instances
+	// are replaced.
+	HostGrace time.Duration
+	// WAN fits the log's timing to hosts that are far from each other.
+	WAN bool
 	// Listen is the API's TCP address; "" for none. Token allows changing
 	// calls over it; "" allows none.
 	Listen string
@@ -55,15 +69,15 @@ type NginxOptions struct {
 	Status string
 }
 
-// DefaultOptions are the paths and addresses of an installed daemon. Host is
-// left to the caller: it is the machine's name.
+// DefaultOptions are the paths and addresses of an installed daemon.
 func DefaultOptions() Options {
 	return Options{
 		Config:   "/etc/supervisord/docker-compose.prod.yml",
 		StateDir: "/var/lib/supervisord",
 		RunDir:   "/run/supervisord",
-		Address:  "127.0.0.1",
 		Listen:   "127.0.0.1:9370",
+
+		HostGrace: plan.DefaultGrace,
 		Nginx: NginxOptions{
 			Binary:   "/usr/sbin/nginx",
 			Conf:     "/etc/nginx/nginx.conf",
@@ -84,6 +98,28 @@ const SocketName = "supervisord.sock"
 
 // Socket is the path of the API's unix socket.
 func (o Options) Socket() string { return filepath.Join(o.RunDir, SocketName) }
+
+// complete fills in what init or join have written, and the defaults of the
+// machine.
+func (o *Options) complete(m *membership) error {
+	if m != nil {
+		if o.Host != "" && o.Host != m.Host {
+			return fmt.Errorf("host: %q: this host has joined its cluster as %q, and a host's name cannot change", o.Host, m.Host)
+		}
+		o.Host = m.Host
+		o.Address = cmp.Or(o.Address, m.Address)
+		o.PeerListen = cmp.Or(o.PeerListen, m.Advertise)
+	}
+	if o.Host == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name of this machine (or give --host): %w", err)
+		}
+		o.Host = name
+	}
+	o.Address = cmp.Or(o.Address, "127.0.0.1")
+	return nil
+}
 
 // Validate says what is wrong with the options, all of it.
 func (o Options) Validate() error {
@@ -113,6 +149,14 @@ func (o Options) Validate() error {
 		if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 			errs = append(errs, fmt.Errorf("listen: %q: want address:port: %w", o.Listen, err))
 		}
+	}
+	if o.PeerListen != "" {
+		if _, _, err := net.SplitHostPort(o.PeerListen); err != nil {
+			errs = append(errs, fmt.Errorf("peer-listen: %q: want IP:port: %w", o.PeerListen, err))
+		}
+	}
+	if o.HostGrace < time.Second {
+		errs = append(errs, fmt.Errorf("host-grace: %s: want a second or more", o.HostGrace))
 	}
 	if o.Log == nil || o.Getenv == nil {
 		errs = append(errs, errors.New("log and getenv are required"))

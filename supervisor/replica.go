@@ -15,6 +15,8 @@ import (
 type replica struct {
 	mu      sync.RWMutex
 	cluster state.Cluster
+	// at is when this host got the cluster's latest time.
+	at      time.Time
 	changed chan struct{}
 	// broken is set when the log holds what this daemon cannot apply.
 	broken error
@@ -31,6 +33,34 @@ func (r *replica) Current() (state.Cluster, <-chan struct{}) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.cluster, r.changed
+}
+
+// Now is the cluster's time: this host's clock, or, where that is behind, the
+// latest time of the log and what has passed here since. So time goes on at
+// its pace and never back, whichever host leads and however wrong its clock is.
+func (r *replica) Now() time.Time {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	now := time.Now()
+	if cluster := r.cluster.Time.Add(now.Sub(r.at)); cluster.After(now) {
+		return cluster
+	}
+	return now
+}
+
+// await returns when the state is that of an index of the log, or a later one.
+func (r *replica) await(ctx context.Context, index uint64) error {
+	for {
+		c, changed := r.Current()
+		if c.Index >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for entry %d of the log: %w", index, ctx.Err())
+		}
+	}
 }
 
 // applied is what Apply returns through the log to the proposer.
@@ -58,6 +88,9 @@ func (r *replica) Apply(e raftstore.Entry) any {
 }
 
 func (r *replica) set(c state.Cluster) {
+	if !c.Time.Equal(r.cluster.Time) {
+		r.at = time.Now()
+	}
 	r.cluster = c
 	close(r.changed)
 	r.changed = make(chan struct{})
@@ -102,36 +135,4 @@ func (r *replica) Restore(from io.Reader) error {
 	defer r.mu.Unlock()
 	r.set(c)
 	return nil
-}
-
-// log is where proposals are committed.
-type log interface {
-	// Propose commits an entry and returns what Apply made of it.
-	Propose(ctx context.Context, data []byte) (result any, index uint64, err error)
-}
-
-// proposer puts commands into the log, with the time of this host.
-type proposer struct{ log log }
-
-// proposeWithin bounds the wait for a commit: without a quorum a caller gets
-// an error it can act on, not silence.
-const proposeWithin = 5 * time.Second
-
-// Propose implements agent.Reporter and api.Backend's method.
-func (p proposer) Propose(ctx context.Context, cmds ...state.Command) ([]error, error) {
-	data, err := state.Encode(state.Proposal{At: time.Now(), Commands: cmds})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, proposeWithin)
-	defer cancel()
-	result, _, err := p.log.Propose(ctx, data)
-	if err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	a, ok := result.(applied)
-	if !ok {
-		return nil, fmt.Errorf("commit: unexpected answer %T of the state", result)
-	}
-	return a.refused, a.err
 }

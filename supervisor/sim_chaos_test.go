@@ -73,16 +73,15 @@ func (x *chaos) calm() {
 		h.faults.blind.Store(false)
 		h.faults.nginxBroken.Store(false)
 		h.faults.siteRejected.Store(false)
-		if h.process == nil {
-			h.start()
-		}
 	})
 	for _, end := range x.ends {
 		end()
 	}
+	x.calmHosts()
 	x.load.set(0.5 + 3.5*x.dice.Float("demand"))
 	h := x.hosts[0]
-	f := h.file
+	x.inStep(h)
+	f := h.current()
 	f.webImage, f.dbImage, f.workerImage = "web:last", "db:last", "worker:last"
 	x.edit(h, f.good())
 	x.hold(nil)
@@ -133,11 +132,6 @@ func (x *chaos) setLoad() {
 func (x *chaos) edit(h *simHost, f simFile) {
 	x.edits++
 	x.tell("edit %d: %+v", x.edits, editOf{f})
-	if f.wrong == nil {
-		x.check.mu.Lock()
-		x.check.good[f.last.Spec.Hash] = true
-		x.check.mu.Unlock()
-	}
 	h.write(f)
 }
 
@@ -147,9 +141,32 @@ func (e editOf) String() string {
 	return fmt.Sprintf("web %s %d to %d, worker %s × %d, db %s, wrong: %v", e.webImage, e.min, e.max, e.workerImage, e.worker, e.dbImage, e.wrong)
 }
 
+// inStep waits until a host's file is the cluster's, or one with a problem, so
+// that the next edit is made from that.
+func (x *chaos) inStep(h *simHost) {
+	for range 1000 {
+		if l := x.leader(); l != nil && h.process.Load() != nil {
+			c, _ := l.process.Load().node.replica.Current()
+			s, err := simSpecFile{h}.Synced()
+			if f := h.current(); err == nil && s.Revision == c.Spec.Revision && (f.text == c.Spec.Source || f.wrong != nil) {
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// editor is the host whose file is edited: one that has a file.
+func (x *chaos) editor() *simHost {
+	if h := x.some(); h.current().last != nil {
+		return h
+	}
+	return x.hosts[0]
+}
+
 func (x *chaos) editImage(service string) {
-	h := x.hosts[0]
-	f, image := h.file, fmt.Sprintf("%s:%d", service, x.dice.Int("image", 3))
+	h := x.editor()
+	f, image := h.current(), fmt.Sprintf("%s:%d", service, x.dice.Int("image", 3))
 	switch service {
 	case "web":
 		f.webImage = image
@@ -162,25 +179,31 @@ func (x *chaos) editImage(service string) {
 }
 
 func (x *chaos) editPolicy() {
-	f := x.hosts[0].file
+	h := x.editor()
+	f := h.current()
 	f.min = 1 + x.dice.Int("min", 3)
 	f.max = f.min + x.dice.Int("max", 6)
-	x.edit(x.hosts[0], f.good())
+	x.edit(h, f.good())
 }
 
 func (x *chaos) editWorkers() {
-	f := x.hosts[0].file
+	h := x.editor()
+	f := h.current()
 	f.worker = x.dice.Int("workers", 4)
-	x.edit(x.hosts[0], f.good())
+	x.edit(h, f.good())
 }
 
-func (x *chaos) editWrong() { x.edit(x.hosts[0], x.hosts[0].file.bad(x.edits)) }
+func (x *chaos) editWrong() {
+	h := x.editor()
+	x.edit(h, h.current().bad(x.edits))
+}
 
 // editBad is a right edit to an image that never serves.
 func (x *chaos) editBad() {
-	f := x.hosts[0].file
+	h := x.editor()
+	f := h.current()
 	f.webImage = []string{"bad", "mute"}[x.dice.Int("bad", 2)]
-	x.edit(x.hosts[0], f.good())
+	x.edit(h, f.good())
 }
 
 // hold asks the leader for a count of web, or gives it back.
@@ -191,7 +214,7 @@ func (x *chaos) hold(n *int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	refused, err := l.process.node.proposer.Propose(ctx, state.Hold{Service: "web", Count: n})
+	refused, err := l.process.Load().node.proposer.Propose(ctx, state.Hold{Service: "web", Count: n})
 	x.tell("hold: %v %v", refused, err)
 }
 
@@ -202,7 +225,13 @@ func (x *chaos) bounce(cause error) {
 	if x.dice.Chance("stays down", 0.5) {
 		time.Sleep(x.between(0, time.Second))
 	} else {
-		time.Sleep(x.between(0, 40*time.Second))
+		// With others to go on without it, a host that stays away is given up,
+		// and that is not what was planned.
+		longest := 40 * time.Second
+		if x.cfg.planned && len(x.hosts) > 1 {
+			longest = 2 * time.Second
+		}
+		time.Sleep(x.between(0, longest))
 	}
 	h.start()
 }

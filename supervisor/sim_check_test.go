@@ -34,6 +34,8 @@ type checker struct {
 	// once another one got ready.
 	sickSince map[string]time.Time
 	scaled    int
+	// backAt is when a host was last found again.
+	backAt map[string]time.Time
 }
 
 func newChecker(s *sim) *checker {
@@ -41,7 +43,7 @@ func newChecker(s *sim) *checker {
 		sim: s, latest: state.New(),
 		policies: map[string][]autoscale.Policy{}, good: map[string]bool{"": true},
 		running: map[string]agent.Container{}, troubled: map[string]time.Time{},
-		frames: map[string][]autoscale.Frame{}, sickSince: map[string]time.Time{},
+		frames: map[string][]autoscale.Frame{}, sickSince: map[string]time.Time{}, backAt: map[string]time.Time{},
 	}
 }
 
@@ -164,7 +166,9 @@ func (k *checker) command(c, next state.Cluster, cmd state.Command) {
 			delete(k.sickSince, i.Service)
 		}
 	case state.Fail:
-		k.failed(c, cmd)
+		k.failed(c, next.Time, cmd)
+	case state.FindHost:
+		k.backAt[cmd.Name] = next.Time
 	}
 }
 
@@ -257,7 +261,7 @@ func (k *checker) drained(c, next state.Cluster, cmd state.Drain) {
 }
 
 // failed checks that an instance that is given up had a reason to be.
-func (k *checker) failed(c state.Cluster, cmd state.Fail) {
+func (k *checker) failed(c state.Cluster, now time.Time, cmd state.Fail) {
 	i, _ := c.Instances.Get(cmd.ID)
 	if i.Phase == state.Assigned {
 		return // its launch failed, and the engine has told why
@@ -266,7 +270,7 @@ func (k *checker) failed(c state.Cluster, cmd state.Fail) {
 	until, troubled := k.troubled[i.Container]
 	// A slow start has a limit; so has the time for which trouble that has
 	// passed may still be held against an instance.
-	slow := i.Phase == state.Starting && c.Time.Sub(i.PhaseAt) >= 50*time.Second
+	slow := i.Phase == state.Starting && now.Sub(i.PhaseAt) >= 50*time.Second
 	if runs && !slow && (!troubled || time.Since(until) > time.Minute) {
 		k.sim.violated("5 nothing is undone: %s runs well and is given up: %s", i.ID, cmd.Reason)
 	}
@@ -291,10 +295,11 @@ func (k *checker) trouble(id string, until time.Time) {
 // deed looks at what an engine does. The engine is locked.
 func (k *checker) deed(h *simHost, d agenttest.Deed) {
 	k.sim.tell("engine %s: %s %s %s of %s by %s", h.name, d.Kind, d.Container.ID, d.Container.Name, d.Container.Instance, d.By)
-	sends, working := k.sim.load.sends(d.Container.Address)
+	sends, working := k.sim.load.sends(d.Container.Address, func(host string) bool { return k.live(host, d.Container.Instance) })
 	if d.Container.Address == "" {
 		sends, working = false, false
 	}
+	k.minority(h, d)
 	if (sends || working) && d.Container.Running && (d.Kind == agenttest.Stopping || d.Kind == agenttest.Ended && d.By == agenttest.Outside) {
 		k.sim.load.lose("%s ends and gets requests (%v), works on some (%v)", d.Container.Name, sends, working)
 	}
@@ -310,6 +315,30 @@ func (k *checker) deed(h *simHost, d agenttest.Deed) {
 		delete(k.running, d.Container.ID)
 	case agenttest.Stopping:
 		k.stopping(h, d, sends, working)
+	}
+}
+
+// live says whether a host counts for the drain of an instance: not one that
+// is given up, or was when the drain began and has not confirmed since.
+func (k *checker) live(host, instance string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, ok := k.latest.Hosts.Get(host)
+	i, _ := k.latest.Instances.Get(instance)
+	return ok && !h.IsLost() && !k.backAt[host].After(i.PhaseAt)
+}
+
+// minority checks that the agent of a host that has been cut off for a while
+// takes nothing away and adds nothing.
+func (k *checker) minority(h *simHost, d agenttest.Deed) {
+	// A call that was on its way may be held up by the engine for 5 s.
+	const notices = 7 * time.Second
+	alone := h.sim.net.alone(h)
+	if alone < notices || d.By == agenttest.Outside {
+		return
+	}
+	if d.Kind == agenttest.Stopping || d.Kind == agenttest.Created {
+		k.sim.violated("10 minority: %s has been without the majority for %s and begins to %s %s", h.name, alone, d.Kind, d.Container.Instance)
 	}
 }
 
@@ -339,7 +368,7 @@ func (k *checker) stopping(h *simHost, d agenttest.Deed, sends, working bool) {
 		return
 	}
 	_, fell := k.troubled[d.Container.ID]
-	switch timeUp := !time.Now().Before(agent.DrainEnd(k.latest, i, time.Unix(0, h.since.Load()))); {
+	switch timeUp := !time.Now().Before(laterOf(i.PhaseAt, time.Unix(0, h.since.Load())).Add(agent.DrainTime(k.latest, i.Service))); {
 	case timeUp:
 	case fell && d.By == agenttest.ByRemove:
 		// It had ended, and somebody has started it again under our hands.
@@ -355,7 +384,7 @@ func (s *sim) atRest() {
 	if s.broken() {
 		return
 	}
-	c, _ := s.leader().process.node.replica.Current()
+	c, _ := s.leader().process.Load().node.replica.Current()
 	for _, h := range s.hosts {
 		left := map[string]bool{}
 		for _, k := range h.engine.Containers() {
@@ -379,4 +408,11 @@ func (s *sim) atRest() {
 	case n > web.Min && s.load.get()/float64(n-1) < web.CPU.Below-0.05:
 		s.violated("6 liveness: %d of web at %.2f each, and none is taken away", n, each)
 	}
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -28,6 +28,8 @@ type simFile struct {
 	wrong error
 	// last is the last good one as a project.
 	last *compose.Project
+	// text stands for what is written: the last good one, and what is wrong.
+	text string
 }
 
 func newSimFile() simFile {
@@ -38,20 +40,22 @@ func newSimFile() simFile {
 // good is the file after a right edit.
 func (f simFile) good() simFile {
 	f.wrong, f.last = nil, &compose.Project{Spec: f.spec()}
+	f.text = f.last.Spec.Source
 	return f
 }
 
 // bad is the file after a wrong edit.
 func (f simFile) bad(n int) simFile {
 	f.wrong = fmt.Errorf("docker-compose.prod.yml:%d:1: services.web: unknown key", n)
+	f.text = f.last.Spec.Source + " " + f.wrong.Error()
 	return f
 }
 
 func (f simFile) edit() edit {
 	if f.wrong != nil {
-		return edit{err: f.wrong}
+		return edit{err: f.wrong, text: f.text}
 	}
-	return edit{project: f.last}
+	return edit{project: f.last, text: f.text}
 }
 
 func (f simFile) spec() state.Spec {
@@ -72,6 +76,7 @@ func (f simFile) spec() state.Spec {
 	}
 	spec := state.Spec{Project: "sim", Services: services}
 	spec.Hash = hashOf(spec)
+	spec.Source = "text of " + spec.Hash
 	return spec
 }
 
@@ -93,4 +98,51 @@ func hashOf(v any) string {
 	h := fnv.New64a()
 	h.Write(data)
 	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// simSpecFile is the file of a host, with what the daemon remembers of it.
+type simSpecFile struct{ *simHost }
+
+var _ specFile = simSpecFile{}
+
+func (f simSpecFile) Read() (string, error) {
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	return f.file.text, nil
+}
+
+// Write implements specFile; the watch sees it as an edit.
+func (f simSpecFile) Write(text string) error {
+	f.sim.mu.Lock()
+	file, known := f.sim.files[text]
+	if known {
+		f.file = file
+	}
+	f.sim.mu.Unlock()
+	if !known {
+		f.sim.violated("8 wrong config: a text that no operator wrote is written on %s: %s", f.name, text)
+	}
+	f.noticed(file)
+	return nil
+}
+
+func (f simSpecFile) Aside(text string, _ time.Time) (string, error) {
+	f.sim.tell("%s: saved aside: %s", f.name, text)
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	f.aside = append(f.aside, text)
+	return "aside", nil
+}
+
+func (f simSpecFile) Synced() (synced, error) {
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	return f.synced, nil
+}
+
+func (f simSpecFile) Sync(s synced) error {
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	f.synced = s
+	return nil
 }

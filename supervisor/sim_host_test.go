@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/lbconfig"
 	"github.com/supervisord/supervisord/raftstore"
 	"github.com/supervisord/supervisord/supervisor/agent"
 	"github.com/supervisord/supervisord/supervisor/agent/agenttest"
+	"github.com/supervisord/supervisord/supervisor/plan"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -28,9 +33,12 @@ type simHost struct {
 	engine  *agenttest.Engine
 	balance *agenttest.Balancer
 	disk    raftstore.Stores
-	// file is the operator's.
+	// file is the operator's, aside what was saved beside it, synced what the
+	// daemon remembers of it.
 	file    simFile
-	process *simProcess
+	aside   []string
+	synced  synced
+	process atomic.Pointer[simProcess]
 	// since is when its agent began to look.
 	since   atomic.Int64
 	foreign []string
@@ -49,14 +57,19 @@ type faults struct {
 type simProcess struct {
 	node   *node
 	store  *raftstore.Store
+	wire   *raft.InmemTransport
 	edits  chan edit
 	cancel context.CancelCauseFunc
 	done   chan error
 }
 
 func newSimHost(s *sim, n int) *simHost {
-	h := &simHost{sim: s, name: string(rune('a' + n)), address: fmt.Sprintf("10.0.0.%d", n+1), file: newSimFile()}
-	s.check.good[h.file.last.Spec.Hash] = true
+	h := &simHost{sim: s, name: string(rune('a' + n)), address: fmt.Sprintf("10.0.0.%d", n+1)}
+	if n == 0 {
+		// The others get theirs from the cluster.
+		h.file = newSimFile()
+		s.wrote(h.file)
+	}
 	log := raft.NewInmemStore()
 	h.disk = raftstore.Stores{Log: log, Stable: log, Snapshots: raft.NewInmemSnapshotStore()}
 	late := agenttest.EventFaults{Delay: time.Millisecond, Jitter: 5 * time.Millisecond}
@@ -136,62 +149,85 @@ func (h *simHost) nginxRejects(s lbconfig.Site) string {
 	return ""
 }
 
-// start begins a life of the daemon, as Supervisor.New does.
+// peer is where the other hosts reach this one's daemon.
+func (h *simHost) peer() string { return h.address + ":7946" }
+
+// transport is that of the running daemon's log.
+func (h *simHost) transport() *raft.InmemTransport {
+	if p := h.process.Load(); p != nil {
+		return p.wire
+	}
+	return nil
+}
+
+// start begins a life of the daemon, as Supervisor does.
 func (h *simHost) start() {
 	h.sim.tell("%s: the daemon starts", h.name)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p := &simProcess{edits: make(chan edit, 64), cancel: cancel, done: make(chan error, 1)}
 	r := newReplica()
 	quiet := slog.New(slog.DiscardHandler)
+	_, p.wire = raft.NewInmemTransportWithTimeout(raft.ServerAddress(h.peer()), 200*time.Millisecond)
 	var err error
-	p.store, err = raftstore.Open(ctx, raftstore.Config{ID: h.name, Stores: &h.disk, SnapshotEvery: 128, Logger: quiet},
+	p.store, err = raftstore.Open(ctx, raftstore.Config{ID: h.name, Stores: &h.disk, SnapshotEvery: 128, Logger: quiet, Transport: p.wire},
 		watchedMachine{r, h})
-	if err == nil && p.store.Fresh() {
-		err = p.store.Bootstrap(ctx)
-	}
-	if err == nil {
-		err = h.settleIn(ctx, p.store, r)
-	}
 	if err != nil {
 		h.sim.violated("5 restart: %s does not start: %v", h.name, err)
 		cancel(nil)
 		return
 	}
-	p.node = newNode(parts{
-		host: h.name, address: h.address, listen: []string{"80"}, status: "127.0.0.1:9371",
+	all := parts{
+		self:   state.RegisterHost{Name: h.name, Server: h.name, Peer: h.peer(), Address: h.address, CPUs: 4, Memory: 16 << 30},
+		listen: []string{"80"}, status: "127.0.0.1:9371", grace: plan.DefaultGrace,
 		store: p.store, replica: r, engine: h.engine, balance: h.balance, prober: h.engine,
 		sampler: h, connections: h.sim.load.connections, log: quiet,
-	})
-	p.node.leader.frames = h.sim.check.remember(p.node.history.Frames)
-	p.edits <- h.file.edit()
-	h.process = p
+		peers: simPeers{h.sim.net, h}, file: simSpecFile{h}, dial: h.dial,
+	}
+	p.node = newNode(all)
+	p.node.leader.frames = func(c state.Cluster) func(string) []autoscale.Frame {
+		return h.sim.check.remember(p.node.leader.collect.framesOf(c))
+	}
+	h.process.Store(p)
+	h.noticed(h.current())
+	h.sim.net.connect()
 	h.since.Store(time.Now().UnixNano())
-	go func() { p.done <- p.node.run(ctx, p.edits) }()
+	go func() { p.done <- p.run(ctx) }()
 }
 
-func (h *simHost) settleIn(ctx context.Context, store *raftstore.Store, r *replica) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	if err := store.WaitLeading(ctx); err != nil {
-		return err
-	}
-	cmds := []state.Command{state.RegisterHost{Name: h.name, Address: h.address, CPUs: 4, Memory: 16 << 30}}
-	c, _ := r.Current()
-	if c.ID == "" {
-		cmds = append([]state.Command{state.Found{ID: "simulated"}}, cmds...)
-	}
-	refused, err := proposer{store}.Propose(ctx, cmds...)
-	return errors.Join(append(refused, err)...)
+// run does what a member's daemon does, wires and files apart.
+func (p *simProcess) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.node.run(ctx, p.edits) })
+	g.Go(func() error { return p.store.Tend(ctx, p.node.steward()) })
+	g.Go(func() error { return p.found(ctx) })
+	return g.Wait()
+}
+
+// found begins the cluster, once.
+func (p *simProcess) found(ctx context.Context) error {
+	return p.store.WhileLeader(ctx, func(ctx context.Context) error {
+		if c, _ := p.node.replica.Current(); c.ID == "" {
+			if _, err := p.node.proposer.Propose(ctx, state.Found{ID: "simulated"}); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
 }
 
 // end ends the daemon: killed with the cause ErrKilled, stopped without.
 func (h *simHost) end(cause error) {
-	p := h.process
+	p := h.process.Load()
 	if p == nil {
 		return
 	}
 	h.sim.tell("%s: the daemon ends (%v)", h.name, cause)
-	h.process = nil
+	if cause == nil {
+		// The leadership goes first, as in Supervisor.Run.
+		_ = handOver(context.Background(), p.store)
+	}
+	h.process.Store(nil)
 	p.cancel(cause)
 	if cause == nil {
 		h.ended(<-p.done)
@@ -202,6 +238,7 @@ func (h *simHost) end(cause error) {
 	if cause != nil {
 		h.ended(<-p.done)
 	}
+	h.sim.net.connect()
 }
 
 func (h *simHost) ended(err error) {
@@ -212,10 +249,48 @@ func (h *simHost) ended(err error) {
 
 // write puts the operator's file in place.
 func (h *simHost) write(f simFile) {
+	h.sim.wrote(f)
+	h.sim.mu.Lock()
 	h.file = f
-	if h.process != nil {
-		h.process.edits <- f.edit()
+	h.sim.mu.Unlock()
+	h.noticed(f)
+}
+
+// current is the file as it is now.
+func (h *simHost) current() simFile {
+	h.sim.mu.Lock()
+	defer h.sim.mu.Unlock()
+	return h.file
+}
+
+// noticed is what the watch does with a file.
+func (h *simHost) noticed(f simFile) {
+	p := h.process.Load()
+	if p == nil {
+		return
 	}
+	e := f.edit()
+	if f.last == nil {
+		e = edit{err: fs.ErrNotExist}
+	}
+	p.edits <- e
+}
+
+// dial connects to an instance on any host.
+func (h *simHost) dial(ctx context.Context, address string) error {
+	for _, other := range h.sim.hosts {
+		if !strings.HasPrefix(address, other.address+":") {
+			continue
+		}
+		if h.sim.net.broken(h, other) || h.sim.net.broken(other, h) {
+			<-ctx.Done()
+			return dialError(address, ctx.Err())
+		}
+		if other.engine.Serves(address) {
+			return nil
+		}
+	}
+	return dialError(address, syscall.ECONNREFUSED)
 }
 
 // unsettled says what on this host is not as the state wants it.
@@ -246,7 +321,10 @@ func (h *simHost) unsettled(c state.Cluster) string {
 	if !slices.Equal(served, routes) {
 		return fmt.Sprintf("nginx sends to %v, ready are %v", served, routes)
 	}
-	if self, _ := c.Hosts.Get(h.name); len(self.RejectedSites) > 0 || self.SpecError != "" && h.file.wrong == nil {
+	if text := h.current().text; text != c.Spec.Source {
+		return fmt.Sprintf("the file is %q, the cluster's %q", text, c.Spec.Source)
+	}
+	if self, _ := c.Hosts.Get(h.name); len(self.RejectedSites) > 0 || self.SpecError != "" && h.current().wrong == nil {
 		return fmt.Sprintf("it has rejected sites %v or a wrong file %q", self.RejectedSites, self.SpecError)
 	}
 	return ""

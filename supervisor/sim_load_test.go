@@ -132,13 +132,13 @@ func (l *simLoad) connections(address string) (int, error) {
 	return 0, nil
 }
 
-// sends says whether a new request may go to an address at this moment, and
-// working whether one is under way.
-func (l *simLoad) sends(address string) (sends, working bool) {
+// sends says whether a new request may go to an address at this moment, from a
+// host of those that count, and working whether one is under way.
+func (l *simLoad) sends(address string, counts func(host string) bool) (sends, working bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, served := range l.served {
-		sends = sends || served[address]
+	for host, served := range l.served {
+		sends = sends || served[address] && counts(host)
 	}
 	if at, left := l.left[address]; left && !sends {
 		sends = time.Since(at) < agenttest.Overlap

@@ -45,6 +45,17 @@ func TestSimPlanned(t *testing.T) {
 	simulateSeeds(t, simConfig{hosts: 1, disturb: planned, planned: true})
 }
 
+// TestSimCluster runs clusters of three and five hosts where anything may go
+// wrong, with the network and whole hosts too.
+func TestSimCluster(t *testing.T) {
+	simulateSeeds(t, simConfig{hosts: 3, disturb: clustered})
+}
+
+// TestSimClusterPlanned is TestSimPlanned for three hosts.
+func TestSimClusterPlanned(t *testing.T) {
+	simulateSeeds(t, simConfig{hosts: 3, disturb: clusteredPlan, planned: true})
+}
+
 func simulateSeeds(t *testing.T, cfg simConfig) {
 	runs, first := *simRuns, 1
 	if runs == 0 {
@@ -73,8 +84,7 @@ func simulateSeeds(t *testing.T, cfg simConfig) {
 
 // simConfig is one run.
 type simConfig struct {
-	seed uint64
-	// hosts is their number; the log of more than one is to come.
+	seed    uint64
 	hosts   int
 	disturb func(*chaos) []disturbance
 	// planned says that no disturbance costs requests.

@@ -18,12 +18,27 @@ type sim struct {
 	dice  *agenttest.Dice
 	begin time.Time
 	hosts []*simHost
+	net   *simNet
 	load  *simLoad
 	check *checker
 
 	mu    sync.Mutex
 	trace []moment
 	wrong []string
+	// files are all that operators have written, by text.
+	files map[string]simFile
+}
+
+// wrote notes what an operator has written.
+func (s *sim) wrote(f simFile) {
+	s.mu.Lock()
+	s.files[f.text] = f
+	s.mu.Unlock()
+	if f.wrong == nil {
+		s.check.mu.Lock()
+		s.check.good[f.last.Spec.Hash] = true
+		s.check.mu.Unlock()
+	}
 }
 
 // moment is a line of the trace; it is put in words only when it is read.
@@ -39,12 +54,14 @@ const (
 )
 
 func newSim(t *testing.T, cfg simConfig) *sim {
-	s := &sim{t: t, cfg: cfg, dice: agenttest.NewDice(cfg.seed), begin: time.Now()}
+	s := &sim{t: t, cfg: cfg, dice: agenttest.NewDice(cfg.seed), begin: time.Now(), files: map[string]simFile{}}
+	s.net = newSimNet(s)
 	s.load = newSimLoad(s)
 	s.check = newChecker(s)
 	for n := range cfg.hosts {
 		s.hosts = append(s.hosts, newSimHost(s, n))
 	}
+	s.bootstrap()
 	return s
 }
 
@@ -52,6 +69,8 @@ func (s *sim) close() {
 	for _, h := range s.hosts {
 		h.end(nil)
 	}
+	// The log's library leaves calls behind that end with their time-outs.
+	time.Sleep(time.Minute)
 }
 
 // tell adds a line to the trace.
@@ -96,10 +115,15 @@ func (s *sim) verdict() {
 	}
 }
 
+func leads(h *simHost) bool {
+	p := h.process.Load()
+	return p != nil && p.store.Stats().IsLeader
+}
+
 // leader is the host whose daemon leads; nil when none does.
 func (s *sim) leader() *simHost {
 	for _, h := range s.hosts {
-		if h.process != nil && h.process.store.Stats().IsLeader {
+		if leads(h) && s.net.majority(h) {
 			return h
 		}
 	}
@@ -112,8 +136,8 @@ func (s *sim) unsettled() string {
 	if l == nil {
 		return "nobody leads"
 	}
-	c, _ := l.process.node.replica.Current()
-	if c.Spec.Hash != s.hosts[0].file.last.Spec.Hash {
+	c, _ := l.process.Load().node.replica.Current()
+	if c.Spec.Source != s.hosts[0].current().last.Spec.Source {
 		return "the operator's last good file is not in force"
 	}
 	if why := unsettledServices(c); why != "" {

@@ -12,9 +12,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/supervisord/supervisord/raftstore"
+	"github.com/supervisord/supervisord/raftstore/pki"
+	"github.com/supervisord/supervisord/raftstore/wire"
 	"github.com/supervisord/supervisord/supervisor/api"
 	"github.com/supervisord/supervisord/supervisor/compose"
 	"github.com/supervisord/supervisord/supervisor/engine"
+	"github.com/supervisord/supervisord/supervisor/peer"
 	"github.com/supervisord/supervisord/supervisor/probe"
 	"github.com/supervisord/supervisord/supervisor/sample"
 	"github.com/supervisord/supervisord/supervisor/state"
@@ -31,19 +34,26 @@ type Supervisor struct {
 	sampler   *sample.Sampler
 	physician *physician
 	listeners *listeners
-	notify    *systemd.Notifier
-	started   time.Time
+	// member and wire are nil in a cluster of one that no host can join.
+	member  *member
+	wire    *wire.Wire
+	notify  *systemd.Notifier
+	started time.Time
 }
 
-// startWithin bounds how long the start waits for its own place in the
-// cluster. One host alone leads within a second.
+// startWithin bounds how long the start waits for its own place in a cluster
+// that this host makes. One host alone leads within a second.
 const startWithin = 30 * time.Second
 
-// New opens the state, begins a cluster where there is none, and binds the
-// API's addresses. Nothing runs yet and no container is touched. The caller
-// must Close it.
+// New opens the state, begins a cluster where there is none, and binds all
+// addresses. Nothing runs yet and no container is touched. The caller must
+// Close it.
 func New(ctx context.Context, o Options) (s *Supervisor, err error) {
-	if err := o.Validate(); err != nil {
+	m, err := readMembership(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(o.complete(m), o.Validate()); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
 	s = &Supervisor{options: o, started: time.Now(), notify: systemd.FromEnv(o.Getenv)}
@@ -57,29 +67,57 @@ func New(ctx context.Context, o Options) (s *Supervisor, err error) {
 		return s, err
 	}
 	replica := newReplica()
-	if err := s.openStore(ctx, replica); err != nil {
+	door := &gate{ctx: context.WithoutCancel(ctx), replica: replica}
+	if err := s.openWire(m, door); err != nil {
 		return s, err
 	}
-	c, err := s.settle(ctx, replica)
+	if err := s.openStore(ctx, m, replica); err != nil {
+		return s, err
+	}
+	door.store.Store(s.store)
+	cluster, err := s.cluster(ctx, m, replica)
 	if err != nil {
 		return s, err
 	}
-	if err := s.refuseNoSpec(ctx, c); err != nil {
-		return s, err
-	}
-	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: c.ID, Log: o.Log.With("part", "engine")}); err != nil {
+	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: cluster, Log: o.Log.With("part", "engine")}); err != nil {
 		return s, fmt.Errorf("container engine: %w", err)
 	}
-	return s, s.assemble(replica)
+	return s, s.assemble(ctx, m, replica)
 }
 
-func (s *Supervisor) openStore(ctx context.Context, r *replica) error {
-	var err error
-	s.store, err = raftstore.Open(ctx, raftstore.Config{Dir: s.options.StateDir, Logger: s.options.Log.With("part", "raft")}, r)
+// openWire binds the address for the other hosts, where there can be some.
+func (s *Supervisor) openWire(m *membership, door *gate) error {
+	if m == nil {
+		return nil
+	}
+	identity, err := pki.LoadIdentity(identityPath(s.options.StateDir))
 	if err != nil {
+		return fmt.Errorf("this host's certificate: %w", err)
+	}
+	s.wire, err = wire.Listen(wire.Options{
+		Listen: s.options.PeerListen, Advertise: m.Advertise, Identity: identity,
+		Denied: door.denied,
+		Log:    s.options.Log.With("part", "wire"),
+	})
+	if err != nil {
+		return fmt.Errorf("address for the other hosts (--peer-listen): %w", err)
+	}
+	return nil
+}
+
+func (s *Supervisor) openStore(ctx context.Context, m *membership, r *replica) error {
+	c := raftstore.Config{Dir: s.options.StateDir, Logger: s.options.Log.With("part", "raft")}
+	if s.wire != nil {
+		c.Transport = s.wire.Transport()
+	}
+	if s.options.WAN {
+		c.Timing = raftstore.WAN()
+	}
+	var err error
+	if s.store, err = raftstore.Open(ctx, c, r); err != nil {
 		return fmt.Errorf("state directory (--state-dir): %w", err)
 	}
-	if s.store.Fresh() {
+	if s.store.Fresh() && m.first() {
 		if err := s.store.Bootstrap(ctx); err != nil {
 			return fmt.Errorf("begin a cluster: %w", err)
 		}
@@ -87,45 +125,51 @@ func (s *Supervisor) openStore(ctx context.Context, r *replica) error {
 	return nil
 }
 
-// settle waits until this host has applied all that was ever committed, gives
-// a new cluster its id, and makes the host known. Before that the agent must
-// not look: to an empty state every container of ours would be a stranger's.
-func (s *Supervisor) settle(ctx context.Context, r *replica) (state.Cluster, error) {
+// cluster returns the id of this host's cluster. Where this host makes it, it
+// waits until it leads, because nothing of ours can be told from a stranger's
+// before.
+func (s *Supervisor) cluster(ctx context.Context, m *membership, r *replica) (string, error) {
+	if m != nil && m.Cluster != "" {
+		return m.Cluster, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	if err := s.store.WaitLeading(ctx); err != nil {
-		return state.Cluster{}, fmt.Errorf("wait for the replicated state: %w", err)
+		return "", fmt.Errorf("wait for the replicated state: %w", err)
 	}
 	c, _ := r.Current()
-	host, err := s.self(ctx)
-	if err != nil {
-		return c, err
+	if err := s.refuseNoSpec(ctx, c); err != nil {
+		return "", err
 	}
-	cmds := []state.Command{host}
 	if c.ID == "" {
-		cmds = append([]state.Command{state.Found{ID: strings.ToLower(rand.Text())[:12]}}, cmds...)
+		found := state.Found{ID: strings.ToLower(rand.Text())[:12]}
+		refused, err := proposer{log: s.store, replica: r}.Propose(ctx, found)
+		if err = errors.Join(append(refused, err)...); err != nil {
+			return "", err
+		}
+		c, _ = r.Current()
 	}
-	refused, err := proposer{s.store}.Propose(ctx, cmds...)
-	if err != nil {
-		return c, err
+	if m == nil {
+		return c.ID, nil
 	}
-	if err := errors.Join(refused...); err != nil {
-		return c, err
-	}
-	c, _ = r.Current()
-	return c, nil
+	m.Cluster = c.ID
+	return c.ID, m.write(s.options.StateDir)
 }
 
 // self is what the cluster should know of this machine.
-func (s *Supervisor) self(ctx context.Context) (state.RegisterHost, error) {
-	m, err := sample.Host(ctx, s.options.StateDir)
+func (s *Supervisor) self(ctx context.Context, m *membership) (state.RegisterHost, error) {
+	use, err := sample.Host(ctx, s.options.StateDir)
 	if err != nil {
 		return state.RegisterHost{}, fmt.Errorf("measure this host: %w", err)
 	}
-	return state.RegisterHost{
-		Name: s.options.Host, Address: s.options.Address, Version: s.options.Version,
-		CPUs: m.CPUs, Memory: int64(m.MemoryTotal),
-	}, nil
+	h := state.RegisterHost{
+		Name: s.options.Host, Address: s.options.Address, Version: s.options.Version, Server: s.store.ID(),
+		CPUs: use.CPUs, Memory: int64(use.MemoryTotal), Labels: s.options.Labels,
+	}
+	if m != nil {
+		h.Peer = m.Advertise
+	}
+	return h, nil
 }
 
 // refuseNoSpec fails a first start without a usable file, where there is
@@ -141,19 +185,31 @@ func (s *Supervisor) refuseNoSpec(ctx context.Context, c state.Cluster) error {
 	return err
 }
 
-func (s *Supervisor) assemble(r *replica) (err error) {
+func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (err error) {
 	o := s.options
 	s.sampler, err = sample.New(sample.Options{Source: sample.SourceFunc(s.stream)})
 	if err != nil {
 		return fmt.Errorf("sampler: %w", err)
 	}
+	self, err := s.self(ctx, m)
+	if err != nil {
+		return err
+	}
 	p := probe.New()
-	s.node = newNode(parts{
-		host: o.Host, address: o.Address, listen: o.Nginx.Listen, status: o.Nginx.Status,
-		store: s.store, replica: r, engine: s.engine,
+	all := parts{
+		self: self, listen: o.Nginx.Listen, status: o.Nginx.Status, grace: o.HostGrace,
+		store: s.store, replica: r, engine: s.engine, logs: s.logsHere,
 		balance: &balancer{options: o.Nginx, engine: s.engine, replica: r, log: o.Log.With("part", "nginx")},
-		prober:  prober{p}, sampler: s.sampler, connections: sample.Connections, log: o.Log,
-	})
+		prober:  prober{p}, sampler: s.sampler, connections: sample.Connections,
+		file: newSpecFile(o.Config, o.StateDir), log: o.Log,
+	}
+	if s.wire != nil {
+		all.peers = peer.NewClient(s.wire.Client())
+	}
+	s.node = newNode(all)
+	if s.wire != nil {
+		s.member = &member{node: s.node, stateDir: o.StateDir, membership: *m, store: s.store, wire: s.wire}
+	}
 	s.physician = &physician{
 		replica: r, containers: s.node.agent.Containers, status: o.Nginx.Status,
 		engine: s.engine.Ping, raft: s.raft, machine: newMeter(o.StateDir).measure,
@@ -175,8 +231,9 @@ func (s *Supervisor) stream(ctx context.Context, container string, f func(sample
 func (s *Supervisor) raft() api.Raft {
 	st := s.store.Stats()
 	leader := st.Leader
-	if st.IsLeader {
-		leader = s.options.Host
+	c, _ := s.node.replica.Current()
+	if h, ok := c.HostOfServer(leader); ok {
+		leader = h.Name
 	}
 	return api.Raft{IsLeader: st.IsLeader, Leader: leader, Term: st.Term, Commit: st.Commit, Applied: st.Applied}
 }
@@ -187,11 +244,22 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	edits := make(chan edit)
 	g.Go(func() error { return s.node.run(ctx, edits) })
-	g.Go(func() error { return watchSpec(ctx, s.options, edits) })
+	g.Go(func() error { return watchSpec(ctx, s.options, s.node.file, edits) })
 	g.Go(func() error { return s.physician.run(ctx) })
-	g.Go(func() error { return s.listeners.serve(ctx, backend{s}, s.options) })
+	g.Go(func() error { return s.listeners.serve(ctx, backend{s, ctx}, s.options) })
 	g.Go(func() error { return s.notify.Watchdog(ctx, s.alive) })
 	g.Go(func() error { return s.announce(ctx) })
+	if s.member != nil {
+		g.Go(func() error { return s.member.run(ctx) })
+		// The leadership goes before the rest ends, which may take a while.
+		g.Go(func() error {
+			<-ctx.Done()
+			if err := handOver(context.WithoutCancel(ctx), s.store); err != nil {
+				s.options.Log.WarnContext(ctx, "the others have to miss this host before they go on", "err", err)
+			}
+			return ctx.Err()
+		})
+	}
 	return g.Wait()
 }
 
@@ -223,14 +291,27 @@ func (s *Supervisor) announce(ctx context.Context) error {
 // while on a busy disk.
 const stuckAfter = 20 * time.Second
 
-// alive says whether the loop makes progress.
+// alive says whether the loops make progress: the one of this host, and the
+// one of the cluster while this host leads.
 func (s *Supervisor) alive() error {
+	observed := s.node.observer.observed()
 	_, _, round := s.node.leader.latest()
 	if round.IsZero() {
-		return errors.New("no round has been done yet")
+		return recent("look at this host", observed)
 	}
-	if age := time.Since(round); age > stuckAfter {
-		return fmt.Errorf("the last round was %s ago", age.Round(time.Second))
+	err := recent("round of planning", round)
+	if !observed.IsZero() {
+		err = errors.Join(err, recent("look at this host", observed))
+	}
+	return err
+}
+
+func recent(what string, at time.Time) error {
+	if at.IsZero() {
+		return fmt.Errorf("no %s has been done yet", what)
+	}
+	if age := time.Since(at); age > stuckAfter {
+		return fmt.Errorf("the last %s was %s ago", what, age.Round(time.Second))
 	}
 	return nil
 }
@@ -243,6 +324,9 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close(ctx))
+	}
+	if s.wire != nil {
+		errs = append(errs, s.wire.Close())
 	}
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())

@@ -1,0 +1,25 @@
+package supervisor
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/supervisord/supervisord/supervisor/peer"
+)
+
+// peers are the daemons of the other hosts, by address; see peer.Node for what
+// the calls do. *peer.Client is the real one.
+type peers interface {
+	Propose(ctx context.Context, address string, proposal []byte) (peer.Receipt, error)
+	Report(ctx context.Context, address string, r peer.Report) error
+	Recall(ctx context.Context, address string, span time.Duration) (peer.Memory, error)
+	Round(ctx context.Context, address string) (peer.Round, error)
+	Standing(ctx context.Context, address string) (peer.Standing, error)
+	Enter(ctx context.Context, address string, e peer.Entry) error
+	Points(ctx context.Context, address string, q peer.PointsQuery) ([]peer.Point, error)
+	Logs(ctx context.Context, address string, q peer.LogQuery, stdout, stderr io.Writer) error
+	Ping(ctx context.Context, address string) error
+}
+
+var _ peers = (*peer.Client)(nil)
