@@ -27,16 +27,20 @@ const module = "github.com/supervisord/supervisord"
 func mayImport() map[string][]string {
 	return map[string][]string{
 		// Leaves know nobody.
-		"autoscale":        nil,
-		"lbconfig":         nil,
-		"lbconfig/nginx":   {"lbconfig"},
-		"raftstore":        nil,
-		"systemd":          nil,
-		"supervisor/probe": nil,
+		"autoscale":                  nil,
+		"lbconfig":                   nil,
+		"lbconfig/nginx":             {"lbconfig"},
+		"raftstore":                  {"raftstore/internal/raftlog"},
+		"raftstore/internal/raftlog": nil,
+		"raftstore/pki":              nil,
+		"raftstore/wire":             {"raftstore/internal/raftlog", "raftstore/pki"},
+		"systemd":                    nil,
+		"supervisor/probe":           nil,
 		// The replicated state holds policies and sites as values.
 		"supervisor/state":   {"autoscale", "lbconfig"},
 		"supervisor/plan":    {"autoscale", "supervisor/state"},
 		"supervisor/history": {"autoscale"},
+		"supervisor/peer":    {"autoscale"},
 		"supervisor/sample":  {"autoscale"},
 		"supervisor/agent":   {"lbconfig", "supervisor/state"},
 		"supervisor/engine":  {"supervisor/agent", "supervisor/state"},
@@ -44,21 +48,24 @@ func mayImport() map[string][]string {
 		"supervisor/api":     {"autoscale", "supervisor/state"},
 		// The wiring knows everything below.
 		"supervisor": {
-			"autoscale", "lbconfig", "lbconfig/nginx", "raftstore", "systemd",
+			"autoscale", "lbconfig", "lbconfig/nginx", "raftstore", "raftstore/pki", "raftstore/wire", "systemd",
 			"supervisor/agent", "supervisor/api", "supervisor/compose", "supervisor/engine", "supervisor/history",
-			"supervisor/plan", "supervisor/probe", "supervisor/sample", "supervisor/state",
+			"supervisor/peer", "supervisor/plan", "supervisor/probe", "supervisor/sample", "supervisor/state",
 		},
 		// Commands print the values of the API, which are state's and
 		// autoscale's, and validate reads a file without a daemon.
 		"cmd/supervisord": {
 			"autoscale", "supervisor", "supervisor/api", "supervisor/compose", "supervisor/state",
 			"cmd/supervisord/internal/demo", "cmd/supervisord/internal/rig",
+			// install writes the unit and nginx's main file.
+			"lbconfig", "systemd",
 		},
 		// The demo and the tests of the whole bring an installation of their
 		// own and watch it through the API.
-		"cmd/supervisord/internal/demo": {"autoscale", "lbconfig", "supervisor/api", "supervisor/state"},
-		"cmd/supervisord/internal/rig":  {"lbconfig", "supervisor/api", "supervisor/state", "cmd/supervisord/internal/demo"},
-		"examples/backend":              nil,
+		"cmd/supervisord/internal/demo":  {"autoscale", "lbconfig", "supervisor/api", "supervisor/state"},
+		"cmd/supervisord/internal/hosts": {"supervisor/api", "supervisor/state", "cmd/supervisord/internal/demo"},
+		"cmd/supervisord/internal/rig":   {"lbconfig", "supervisor/api", "supervisor/state", "cmd/supervisord/internal/demo"},
+		"examples/backend":               nil,
 	}
 }
 

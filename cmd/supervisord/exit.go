@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/supervisord/supervisord/supervisor"
 	"github.com/supervisord/supervisord/supervisor/api"
 )
 
@@ -19,6 +20,7 @@ const (
 	exitRefused     = 4
 	exitNotFound    = 5
 	exitUnavailable = 6
+	exitLeft        = 7
 )
 
 const exitHelp = `Exit codes:
@@ -28,7 +30,8 @@ const exitHelp = `Exit codes:
   3  the daemon cannot be reached
   4  the daemon refuses
   5  there is no such service or instance
-  6  the daemon cannot commit now: it has no leader; try again`
+  6  the daemon cannot commit now: it has no leader; try again
+  7  run: this host has left its cluster, there is nothing left to run`
 
 // errSaid ends a command that has said itself what is wrong.
 var errSaid = errors.New("said already")
@@ -58,6 +61,8 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.Is(err, api.ErrUnavailable):
 		return exitUnavailable
+	case errors.Is(err, supervisor.ErrLeft):
+		return exitLeft
 	}
 	return exitFailed
 }

@@ -14,6 +14,13 @@ import (
 func constructors() []func(env) *cobra.Command {
 	return []func(env) *cobra.Command{
 		newRun,
+		newInstall,
+		newInit,
+		newJoin,
+		newHosts,
+		newLeave,
+		newToken,
+		newRecover,
 		newDemo,
 		newValidate,
 		newStatus,

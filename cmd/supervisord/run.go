@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,8 +28,12 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Config, "config", o.Config, "the compose file")
 	fs.StringVar(&o.StateDir, "state-dir", o.StateDir, "directory of the replicated state")
 	fs.StringVar(&o.RunDir, "run-dir", o.RunDir, "directory of the API's unix socket")
-	fs.StringVar(&o.Host, "host", "", "this host's name in the cluster (default the machine's name)")
-	fs.StringVar(&o.Address, "address", o.Address, "IP address of this host that instances are published on")
+	fs.StringVar(&o.Host, "host", "", "this host's name in the cluster (default what init or join was told, else the machine's name)")
+	fs.StringVar(&o.Address, "address", "", "IP address of this host that instances are published on (default what init or join was told, else 127.0.0.1)")
+	fs.StringVar(&o.PeerListen, "peer-listen", "", "IP:port for the other hosts (default the one that init or join was told)")
+	fs.StringToStringVar(&o.Labels, "label", nil, "label of this host, as zone=east, for placement constraints")
+	fs.DurationVar(&o.HostGrace, "host-grace", o.HostGrace, "how long another host may be silent before its instances are replaced")
+	fs.BoolVar(&o.WAN, "wan", false, "the hosts are far from each other: wait longer before a leader is missed; the same on all of them")
 	fs.StringVar(&o.Listen, "listen", o.Listen, "TCP address of the API and the page; empty for none")
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the token that allows changing calls over TCP")
 	fs.StringVar(&o.Docker, "docker-host", "", "address of the container engine (default DOCKER_HOST or its socket)")
@@ -50,13 +56,6 @@ func (f *runFlags) complete(e env) error {
 	o.Getenv = func(name string) string {
 		value, _ := e.lookup(name)
 		return value
-	}
-	if o.Host == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("name of this machine (or give --host): %w", err)
-		}
-		o.Host = name
 	}
 	if f.tokenFile != "" {
 		token, err := os.ReadFile(f.tokenFile)
@@ -96,6 +95,10 @@ takes them up again.`,
 			if err := f.complete(e); err != nil {
 				return usage(err)
 			}
+			// systemd's reload; without this it would end the daemon.
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			return supervisor.Run(cmd.Context(), f.options)
 		},
 	}

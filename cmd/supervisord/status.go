@@ -50,6 +50,7 @@ func newStatus(e env) *cobra.Command {
 }
 
 func (s screen) status(a statusAnswer) {
+	s.cutOff(a.Status)
 	s.table([][]cell{
 		cells("host", fmt.Sprintf("%s, supervisord %s, %s, up %s", a.Host, a.Version, leadership(a.Raft), age(a.At.Sub(a.StartedAt)))),
 		cells("spec", specLine(a.Spec)),
@@ -60,6 +61,10 @@ func (s screen) status(a statusAnswer) {
 		for line := range strings.Lines(p.Problem) {
 			s.printf("  %s\n", strings.TrimSuffix(line, "\n"))
 		}
+	}
+	if len(a.Hosts) > 1 {
+		s.printf("\n")
+		s.table(hostRows(a.Hosts, a.At))
 	}
 	s.printf("\n")
 	s.table(serviceRows(a.Services, a.At))
