@@ -1,0 +1,307 @@
+//go:build hosts
+
+package hosts_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/supervisord/supervisord/cmd/supervisord/internal/hosts"
+	"github.com/supervisord/supervisord/supervisor/api"
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// TestHosts is one life of a cluster of three real hosts. With -short it has
+// the parts that fit into a test of every change.
+func TestHosts(t *testing.T) {
+	begin := time.Now()
+	fleet, err := hosts.Start(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fleet.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &scene{T: t, Fleet: fleet, dir: t.TempDir()}
+	t.Logf("three hosts are up after %s", time.Since(begin).Round(time.Second))
+	s.install()
+	for _, part := range []struct {
+		name string
+		long bool
+		run  func(*scene)
+	}{
+		{"form", false, form},
+		{"the leader's daemon is killed", false, killLeader},
+		{"a host is cut off and heals", false, cutOff},
+		{"a host is killed and comes back", false, killHost},
+		{"scale across hosts", true, scale},
+		{"an edit on another host", true, edit},
+		{"drain a host", true, drain},
+		{"a rolling upgrade", true, upgrade},
+		{"everything restarts", true, restartAll},
+		{"a host leaves and joins again", true, leave},
+		{"a quorum is lost for good", true, recoverAlone},
+	} {
+		if part.long && testing.Short() {
+			continue
+		}
+		ok := t.Run(part.name, func(t *testing.T) {
+			begin := time.Now()
+			part.run(&scene{T: t, Fleet: fleet, dir: s.dir})
+			t.Logf("took %s", time.Since(begin).Round(100*time.Millisecond))
+		})
+		if !ok {
+			t.Fatal("the rest needs it")
+		}
+	}
+}
+
+// form makes a cluster with what init and join print.
+func form(s *scene) {
+	first := s.Hosts[0]
+	s.must(first.Write(s.Context(), "/etc/supervisord/docker-compose.prod.yml", file))
+	begin := time.Now()
+	line := strings.TrimSpace(s.exec(first, "supervisord", "init"))
+	initDone := time.Since(begin)
+	for _, h := range s.Hosts[1:] {
+		s.exec(h, strings.Fields(line)...)
+	}
+	joined := time.Since(begin)
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.Logf("init took %s, all three had joined after %s, all three served after %s", initDone.Round(time.Millisecond), joined.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	s.eventually("three voters", time.Minute, s.voters(3))
+	s.eventually("spread evenly", time.Minute, s.spread(replicas/3))
+	s.lossless(s.load()(), s.Hosts...)
+	// The other hosts' files follow.
+	for _, h := range s.Hosts[1:] {
+		s.eventually("the file follows", 10*time.Second, func() string {
+			if out := s.exec(h, "cat", "/etc/supervisord/docker-compose.prod.yml"); out != file {
+				return out
+			}
+			return ""
+		})
+	}
+	// Strangers get nothing.
+	if out, err := first.Exec(s.Context(), "curl", "-sk", "--max-time", "3", "https://"+s.Hosts[1].IP+":7946/rpc/v1/standing"); err == nil {
+		s.Errorf("a stranger got %q", out)
+	}
+	if out := s.exec(first, "systemd-analyze", "security", "supervisord.service", "--no-pager"); !strings.Contains(out, "Overall exposure level") {
+		s.Errorf("systemd says %s", out)
+	} else {
+		s.Logf("%s", strings.TrimSpace(out[strings.Index(out, "Overall"):]))
+	}
+}
+
+func (s *scene) voters(n int) func() string {
+	return func() string {
+		st, err := s.Hosts[0].Status(s.Context())
+		if err != nil {
+			return err.Error()
+		}
+		v := 0
+		for _, h := range st.Hosts {
+			if h.Role == api.RoleLeader || h.Role == api.RoleVoter {
+				v++
+			}
+		}
+		if v != n {
+			return fmt.Sprintf("%d vote", v)
+		}
+		return ""
+	}
+}
+
+// spread says whether each host serves exactly so many instances.
+func (s *scene) spread(each int) func() string {
+	return func() string {
+		st, err := s.Hosts[0].Status(s.Context())
+		if err != nil {
+			return err.Error()
+		}
+		for _, h := range st.Hosts {
+			if h.Phases != (api.Phases{Ready: each}) {
+				return fmt.Sprintf("%s has %+v", h.Name, h.Phases)
+			}
+		}
+		return ""
+	}
+}
+
+func killLeader(s *scene) {
+	end := s.load()
+	old := s.leader()
+	s.must(old.KillDaemon(s.Context()))
+	begin := time.Now()
+	other := s.without(old)[0]
+	// A change that only a leader can commit.
+	s.eventually("a change is committed", 10*time.Second, func() string {
+		if _, err := other.Exec(s.Context(), "supervisord", "scale", "backend", fmt.Sprint(replicas)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	s.Logf("an operator's change was committed %s after the kill, commands and all", time.Since(begin).Round(time.Millisecond))
+	s.eventually("all is well", 30*time.Second, s.whole(s.Hosts...))
+	s.exec(other, "supervisord", "scale", "backend", "auto")
+	s.lossless(end(), s.Hosts...)
+}
+
+func cutOff(s *scene) {
+	end := s.load()
+	cut := s.without(s.leader())[0]
+	before := s.exec(cut, "docker", "ps", "-q")
+	s.must(cut.CutOff(s.Context()))
+	others := s.without(cut)
+	s.eventually("the others go on", time.Minute, s.whole(others...))
+	// Cut off, it keeps what it has, and changes nothing.
+	if now := s.exec(cut, "docker", "ps", "-q"); now != before {
+		s.Errorf("cut off, it ran\n%s\nand now\n%s", before, now)
+	}
+	if out, err := cut.Exec(s.Context(), "supervisord", "scale", "backend", "1"); err == nil {
+		s.Errorf("cut off, it takes changes: %s", out)
+	}
+	// It may help itself: an instance that ends is started again.
+	id := strings.Fields(before)[0]
+	s.exec(cut, "docker", "kill", id)
+	s.eventually("it helps itself", 20*time.Second, func() string {
+		if out := s.exec(cut, "docker", "ps", "-q"); !strings.Contains(out, id) {
+			return "the instance is not running again"
+		}
+		return ""
+	})
+	s.must(cut.Heal(s.Context()))
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.eventually("spread again", time.Minute, s.spread(replicas/3))
+	s.happened(others[0], state.EventHostLost)
+	s.happened(others[0], state.EventHostBack)
+	s.bounded(end(), 0.03, others...)
+}
+
+func killHost(s *scene) {
+	end := s.load()
+	gone := s.leader()
+	s.must(gone.Kill(s.Context()))
+	others := s.without(gone)
+	s.Logf("its instances were replaced %s after the kill", s.eventually("the others go on", time.Minute, s.whole(others...)).Round(100*time.Millisecond))
+	s.must(gone.PowerOn(s.Context()))
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.eventually("spread again", time.Minute, s.spread(replicas/3))
+	s.bounded(end(), 0.03, others...)
+}
+
+func scale(s *scene) {
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", "9")
+	s.eventually("nine are ready, three on each host", time.Minute, s.spread(3))
+	end := s.load()
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", fmt.Sprint(replicas))
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", "auto")
+	s.lossless(end(), s.Hosts...)
+}
+
+func edit(s *scene) {
+	const path = "/etc/supervisord/docker-compose.prod.yml"
+	edited := file + "# edited on h3\n"
+	s.must(s.Hosts[2].Write(s.Context(), path, edited))
+	for _, h := range s.Hosts {
+		s.eventually("the file follows", 10*time.Second, func() string {
+			if out := s.exec(h, "cat", path); out != edited {
+				return h.Name + " has another one"
+			}
+			return ""
+		})
+	}
+}
+
+func drain(s *scene) {
+	end := s.load()
+	gone := s.leader()
+	s.exec(s.without(gone)[0], "supervisord", "hosts", "drain", gone.Name, "--wait")
+	if out := s.exec(gone, "docker", "ps", "-q"); strings.TrimSpace(out) != "" {
+		s.Errorf("on the drained host still run %s", out)
+	}
+	s.exec(gone, "supervisord", "hosts", "resume", gone.Name)
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.lossless(end(), s.Hosts...)
+}
+
+// upgrade replaces the daemon on one host after the other, the leader's first.
+func upgrade(s *scene) {
+	program := s.build(module+"cmd/supervisord", "supervisord-next", "v0.0.2")
+	end := s.load()
+	leader := s.leader()
+	for _, h := range append([]*hosts.Host{leader}, s.without(leader)...) {
+		before := s.exec(h, "docker", "ps", "-q")
+		s.must(h.Copy(s.Context(), program, "/root/supervisord", "755"))
+		begin := time.Now()
+		s.exec(h, "/root/supervisord", "install")
+		s.eventually("all is well", 30*time.Second, s.whole(s.Hosts...))
+		s.Logf("%s was upgraded in %s", h.Name, time.Since(begin).Round(time.Millisecond))
+		if after := s.exec(h, "docker", "ps", "-q"); after != before {
+			s.Errorf("the upgrade of %s changed what runs there:\n%s\nnow\n%s", h.Name, before, after)
+		}
+		if st, err := h.Status(s.Context()); err != nil || !strings.Contains(st.Version, "0.0.2") {
+			s.Errorf("%s runs %q: %v", h.Name, st.Version, err)
+		}
+	}
+	s.lossless(end(), s.Hosts...)
+}
+
+func restartAll(s *scene) {
+	for _, h := range s.Hosts {
+		s.must(h.Kill(s.Context()))
+	}
+	for _, h := range s.Hosts {
+		s.must(h.PowerOn(s.Context()))
+	}
+	s.Logf("all was well %s after the last host was up", s.eventually("all is well", 2*time.Minute, s.whole(s.Hosts...)).Round(100*time.Millisecond))
+	s.lossless(s.load()(), s.Hosts...)
+}
+
+func leave(s *scene) {
+	h := s.leader()
+	others := s.without(h)
+	s.exec(h, "supervisord", "leave")
+	s.eventually("the daemon ends, for good", 60*time.Second, func() string {
+		out, _ := h.Exec(s.Context(), "systemctl", "show", "-p", "ActiveState,ExecMainStatus", "supervisord")
+		if !strings.Contains(out, "ExecMainStatus=7") || strings.Contains(out, "ActiveState=active") {
+			return out
+		}
+		return ""
+	})
+	s.eventually("the others go on", time.Minute, s.whole(others...))
+	// As a new host, under its old name.
+	s.exec(h, "rm", "-rf", "/var/lib/supervisord")
+	line := strings.TrimSpace(s.exec(others[0], "supervisord", "token", "create"))
+	s.exec(h, strings.Fields(line)...)
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.eventually("three voters", time.Minute, s.voters(3))
+}
+
+func recoverAlone(s *scene) {
+	alone := s.Hosts[0]
+	for _, h := range s.Hosts[1:] {
+		s.must(h.Kill(s.Context()))
+	}
+	s.eventually("it is cut off", 30*time.Second, func() string {
+		if st, err := alone.Status(s.Context()); err != nil || st.Connected {
+			return fmt.Sprintf("connected %v, %v", st.Connected, err)
+		}
+		return ""
+	})
+	s.exec(alone, "systemctl", "stop", "supervisord")
+	s.exec(alone, "supervisord", "recover", "--yes")
+	s.exec(alone, "systemctl", "start", "supervisord")
+	s.eventually("it goes on alone", time.Minute, s.whole(alone))
+	for _, h := range s.Hosts[1:] {
+		s.exec(alone, "supervisord", "hosts", "remove", h.Name)
+	}
+	if out := s.exec(alone, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1/"); out != "200" {
+		s.Errorf("alone it answers %s", out)
+	}
+}
