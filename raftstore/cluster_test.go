@@ -20,14 +20,20 @@ type journals map[int]*journal
 // bubble runs f with a cluster in virtual time.
 func bubble(t *testing.T, n int, f func(t *testing.T, c *rafttest.Cluster, j journals)) {
 	t.Helper()
+	j := journals{}
+	bubbleOf(t, n, func(i int) raftstore.Machine {
+		j[i] = &journal{}
+		return j[i]
+	}, func(t *testing.T, c *rafttest.Cluster) { f(t, c, j) })
+}
+
+// bubbleOf is bubble with machines of any kind.
+func bubbleOf(t *testing.T, n int, machine func(i int) raftstore.Machine, f func(t *testing.T, c *rafttest.Cluster)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		j := journals{}
-		c := rafttest.New(t, n, func(i int) raftstore.Machine {
-			j[i] = &journal{}
-			return j[i]
-		})
+		c := rafttest.New(t, n, machine)
 		defer c.Close()
-		f(t, c, j)
+		f(t, c)
 	})
 }
 
