@@ -60,6 +60,8 @@ const (
 	defaultVoters = 5
 	// maxBehind is how many entries a server may lack and still be well.
 	maxBehind = 1000
+	// silent is, to autopilot, the last contact of a server that has had none.
+	silent = -1
 )
 
 // Tend chooses the voters while this server leads: an odd number of those that
@@ -128,6 +130,11 @@ func (t *tender) FetchServerStats(ctx context.Context, servers map[raft.ServerID
 		ids = append(ids, string(id))
 	}
 	all := map[raft.ServerID]*autopilot.ServerStats{}
+	for _, id := range ids {
+		// Who does not answer is not well. Left out, it would be to autopilot
+		// what it was when it last answered.
+		all[raft.ServerID(id)] = &autopilot.ServerStats{LastContact: silent}
+	}
 	for id, k := range t.Stats(ctx, ids) {
 		all[raft.ServerID(id)] = &autopilot.ServerStats{LastContact: k.LastContact, LastTerm: k.LastTerm, LastIndex: k.LastIndex}
 	}
