@@ -41,10 +41,16 @@ func (w *Wire) Serve(ctx context.Context, rpc, join http.Handler) error {
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(on *queue, s *http.Server) {
 		g.Go(func() error {
-			if err := s.Serve(on); !errors.Is(err, http.ErrServerClosed) {
-				return err
+			err := s.Serve(on)
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
 			}
-			return nil
+			// Once the context has ended, it does not matter whether the port
+			// was closed before the server noticed.
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
 		})
 		g.Go(func() error {
 			<-ctx.Done()
