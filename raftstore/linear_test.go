@@ -42,6 +42,13 @@ func (r *registers) read(key string) string {
 	return r.values[key]
 }
 
+// all is everything, in an order.
+func (r *registers) all() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Sprint(r.values)
+}
+
 func (r *registers) Snapshot() (io.WriterTo, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
