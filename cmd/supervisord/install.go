@@ -36,11 +36,15 @@ const (
 	nginxConf = "/etc/nginx/nginx.conf"
 	// nginxBefore is what the host's own configuration is kept as.
 	nginxBefore = nginxConf + ".before-supervisord"
+	// Those of the Debian package.
+	packageUnit   = "/lib/systemd/system/" + unitName
+	packageBinary = "/usr/bin/supervisord"
 )
 
 func newInstall(e env) *cobra.Command {
 	i := installation{}
 	var unitOnly bool
+	var binary string
 	c := &cobra.Command{
 		Use:   "install",
 		Short: "Install the daemon as a service of systemd on this host",
@@ -48,11 +52,13 @@ func newInstall(e env) *cobra.Command {
 the unit, and makes nginx's main configuration supervisord's, which includes the
 sites that the daemon writes; the one before is kept beside it as
 ` + nginxBefore + `. It may be run again, to upgrade: the daemon is then
-started anew where it runs, and nothing that it has started ends with it.`,
+started anew where it runs, and nothing that it has started ends with it.
+
+Where the program and the unit are a package's, they stay the package's.`,
 		Args: want(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if unitOnly {
-				_, err := e.out.Write(systemd.Unit{}.Render())
+				_, err := e.out.Write(systemd.Unit{Binary: binary}.Render())
 				return err
 			}
 			var err error
@@ -70,6 +76,7 @@ started anew where it runs, and nothing that it has started ends with it.`,
 	c.Flags().BoolVar(&i.now, "now", false, "start the daemon")
 	c.Flags().BoolVar(&i.noNginx, "no-nginx", false, "leave nginx's configuration alone")
 	c.Flags().BoolVar(&unitOnly, "print", false, "print the unit and install nothing")
+	c.Flags().StringVar(&binary, "binary", systemd.DefaultBinary, "with --print, where the unit is to find the program")
 	return c
 }
 
@@ -82,7 +89,8 @@ func (i installation) do(ctx context.Context) error {
 			return errors.New("systemd does not run here; --print prints the unit")
 		}
 	}
-	if err := i.program(); err != nil {
+	packaged, err := i.packaged()
+	if err != nil {
 		return err
 	}
 	for _, dir := range []string{"/etc/supervisord", supervisor.DefaultOptions().Nginx.Dir} {
@@ -90,8 +98,13 @@ func (i installation) do(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := i.write(unitPath, systemd.Unit{}.Render(), 0o644); err != nil {
-		return err
+	if !packaged {
+		if err := i.program(); err != nil {
+			return err
+		}
+		if err := i.write(unitPath, systemd.Unit{}.Render(), 0o644); err != nil {
+			return err
+		}
 	}
 	if !i.noNginx {
 		if err := i.nginx(ctx); err != nil {
@@ -102,6 +115,30 @@ func (i installation) do(ctx context.Context) error {
 		return nil
 	}
 	return i.enable(ctx)
+}
+
+// packaged says whether this program and its unit are a package's: then it is
+// the package that upgrades them. A unit of ours in /etc would hide the
+// package's for good.
+func (i installation) packaged() (bool, error) {
+	self, err := filepath.EvalSymlinks(i.self)
+	if err != nil {
+		return false, err
+	}
+	if self != i.root+packageBinary {
+		return false, nil
+	}
+	unit, err := os.ReadFile(i.root + packageUnit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(i.root + unitPath); err == nil {
+		return false, fmt.Errorf("%s hides the unit of the package in %s; remove it, and %s", unitPath, packageUnit, systemd.DefaultBinary)
+	}
+	return strings.Contains(string(unit), packageBinary+" run"), nil
 }
 
 // program copies this program to where the unit starts it.
