@@ -186,12 +186,7 @@ func (r *round) waitsFor(s state.Service) string {
 
 // place puts one instance on the host with the most room.
 func (r *round) place(s state.Service) bool {
-	var home string
-	if at, ok := r.Cluster.Homes.Get(s.Name); ok && s.Stateful {
-		home = at.Host
-	}
-	f, _ := r.Cluster.Failures.Get(s.Name)
-	host, why := r.free.Choose(s, home, f.Host)
+	host, why := r.choose(s)
 	if host == "" {
 		r.Pending[s.Name] = why
 		return false
@@ -204,6 +199,16 @@ func (r *round) place(s state.Service) bool {
 	}
 	r.free[host].take(s.Name, s)
 	return true
+}
+
+// choose is the host that one more instance of a service would be put on.
+func (r *round) choose(s state.Service) (host, why string) {
+	var home string
+	if at, ok := r.Cluster.Homes.Get(s.Name); ok && s.Stateful {
+		home = at.Host
+	}
+	f, _ := r.Cluster.Failures.Get(s.Name)
+	return r.free.Choose(s, home, f.Host)
 }
 
 // freeSlot is the smallest number that no instance of the service has and no

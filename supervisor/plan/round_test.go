@@ -234,13 +234,17 @@ func TestMemoryIsNotOvercommitted(t *testing.T) {
 
 func ptr(n int) *int { return &n }
 
-// TestRoundsKeepTheServiceUp drives a service through edits, failures and
-// holds, in any order, and looks after every step that nothing of our own
-// doing takes it below what serves and is wanted, or above the count and its
-// surge, and that left alone it settles.
+// TestRoundsKeepTheServiceUp drives a service through edits, failures, holds
+// and what happens to its hosts, in any order, and looks after every step that
+// nothing of our own doing takes it below what serves and is wanted, or above
+// the count and its surge, that looking again soon changes nothing more, and
+// that left alone it settles.
 func TestRoundsKeepTheServiceUp(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, web("v1", 3))
+		for n := range rapid.IntRange(0, 3).Draw(rt, "more hosts") {
+			w.host(string(rune('b' + n)))
+		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			readyBefore := count(w.Cluster, state.Ready)
 			said := w.round()
@@ -251,10 +255,25 @@ func TestRoundsKeepTheServiceUp(t *testing.T) {
 			if active := count(w.Cluster, state.Assigned, state.Starting, state.Ready); active > scale.Desired+1 {
 				rt.Fatalf("%v left %d active instances of %d", said, active, scale.Desired)
 			}
+			w.calms(rt, said)
 			w.disturb(rt)
 		}
 		w.settle(rt)
 	})
+}
+
+// calms wants rounds at one moment to come to an end: a step that the next
+// round takes back would be taken for ever.
+func (w *world) calms(t *rapid.T, said []string) {
+	all := [][]string{said}
+	for range 3 {
+		before := w.Index
+		all = append(all, w.round())
+		if w.Index == before {
+			return
+		}
+	}
+	t.Fatalf("rounds at one moment do not come to an end: %q", all)
 }
 
 func count(c state.Cluster, phases ...state.Phase) int {
@@ -275,7 +294,9 @@ func (w *world) disturb(t *rapid.T) {
 	try := func(cmd state.Command) {
 		w.Cluster, _ = state.Apply(w.Cluster, w.Index+1, state.Proposal{At: w.now, Commands: []state.Command{cmd}})
 	}
-	switch kind := rapid.IntRange(0, 7).Draw(t, "disturbance"); {
+	switch kind := rapid.IntRange(0, 10).Draw(t, "disturbance"); {
+	case kind >= 8:
+		w.disturbHost(t, try)
 	case kind == 0:
 		w.spec(web(rapid.SampledFrom([]string{"v1", "v2", "v3"}).Draw(t, "hash"), 3))
 	case kind == 1:
@@ -292,9 +313,29 @@ func (w *world) disturb(t *rapid.T) {
 	}
 }
 
+func (w *world) disturbHost(t *rapid.T, try func(state.Command)) {
+	var names []string
+	for h := range w.Hosts.Values() {
+		names = append(names, h.Name)
+	}
+	name := rapid.SampledFrom(names).Draw(t, "host")
+	try(rapid.SampledFrom([]state.Command{
+		state.DrainHost{Name: name}, state.DrainHost{Name: name, Off: true},
+		state.LoseHost{Name: name}, state.FindHost{Name: name},
+	}).Draw(t, "happening"))
+}
+
 // settle lets the world go on by itself.
 func (w *world) settle(t *rapid.T) {
 	var said []string
+	for h := range w.Hosts.Values() {
+		if h.IsLost() {
+			w.must(state.FindHost{Name: h.Name})
+		}
+		if h.Draining {
+			w.must(state.DrainHost{Name: h.Name, Off: true})
+		}
+	}
 	for range 50 {
 		w.now = w.now.Add(2 * time.Minute)
 		said = w.round()

@@ -45,7 +45,7 @@ func (r *round) spread(s state.Service, want int) {
 	to := ""
 	switch {
 	case active == want && len(starting) == 0:
-		to, _ = r.free.Choose(s, "", "")
+		to, _ = r.choose(s)
 	case active == want+1 && len(starting) == 1:
 		// The one in its place is on its way.
 		to = starting[0].Host
