@@ -30,7 +30,7 @@ type directory struct {
 	Stores
 	id   string
 	lock *os.File
-	wal  *wal.WAL
+	disk *disk
 	// meta is the log's table of contents. The log does not close it by
 	// itself, and it keeps its file locked until then.
 	meta *metadb.BoltMetaDB
@@ -57,12 +57,16 @@ func openDirectory(c Config, rc *raft.Config) (d *directory, err error) {
 	if d.id, err = serverID(filepath.Join(c.Dir, idFile), c.ID); err != nil {
 		return d, err
 	}
+	if err := room(c.Dir, needed); err != nil {
+		return d, err
+	}
 	d.meta = &metadb.BoltMetaDB{}
-	d.wal, err = wal.Open(filepath.Join(c.Dir, logDir), wal.WithSegmentSize(segmentSize), wal.WithMetaStore(d.meta), wal.WithLogger(rc.Logger))
+	w, err := wal.Open(filepath.Join(c.Dir, logDir), wal.WithSegmentSize(segmentSize), wal.WithMetaStore(d.meta), wal.WithLogger(rc.Logger))
 	if err != nil {
 		return d, fmt.Errorf("the log cannot be read (restore the directory, or begin anew in an empty one): %w", err)
 	}
-	d.Log, d.Stable = d.wal, d.wal
+	d.disk = newDisk(w, c.Dir)
+	d.Log, d.Stable = d.disk, d.disk
 	d.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, rc.Logger)
 	if err != nil {
 		return d, fmt.Errorf("snapshots: %w", err)
@@ -72,8 +76,8 @@ func openDirectory(c Config, rc *raft.Config) (d *directory, err error) {
 
 func (d *directory) close() error {
 	var errs []error
-	if d.wal != nil {
-		errs = append(errs, d.wal.Close())
+	if d.disk != nil {
+		errs = append(errs, d.disk.Close())
 	}
 	if d.meta != nil {
 		errs = append(errs, d.meta.Close())

@@ -22,6 +22,8 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrAlone: there is no other server that could do it.
 	ErrAlone = errors.New("there is no other voter")
+	// ErrDiskFull: there is no room for the log.
+	ErrDiskFull = errors.New("the disk is full")
 	// ErrHasState: a cluster can begin only where there is none.
 	ErrHasState = errors.New("there is a cluster already")
 )

@@ -249,6 +249,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	g.Go(func() error { return s.listeners.serve(ctx, backend{s, ctx}, s.options) })
 	g.Go(func() error { return s.notify.Watchdog(ctx, s.alive) })
 	g.Go(func() error { return s.announce(ctx) })
+	g.Go(func() error { return s.store.Watch(ctx) })
 	if s.member != nil {
 		g.Go(func() error { return s.member.run(ctx) })
 		// The leadership goes before the rest ends, which may take a while.

@@ -5,6 +5,7 @@ package hosts_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ func TestHosts(t *testing.T) {
 		{"everything restarts", true, restartAll},
 		{"a host leaves and joins again", true, leave},
 		{"a quorum is lost for good", true, recoverAlone},
+		{"a lost host joins anew, from the package", true, joinPackaged},
 	} {
 		if part.long && testing.Short() {
 			continue
@@ -303,5 +305,39 @@ func recoverAlone(s *scene) {
 	}
 	if out := s.exec(alone, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1/"); out != "200" {
 		s.Errorf("alone it answers %s", out)
+	}
+}
+
+// joinPackaged has a host that was given up come back with what it had, which
+// must count for nothing, and then join as a new one.
+func joinPackaged(s *scene) {
+	deb := os.Getenv("SUPERVISORD_DEB")
+	if deb == "" {
+		s.Skip("SUPERVISORD_DEB names no package: make test-hosts builds it")
+	}
+	first, second := s.Hosts[0], s.Hosts[1]
+	s.must(second.PowerOn(s.Context()))
+	time.Sleep(3 * time.Second)
+	s.eventually("the first goes on alone", 10*time.Second, s.whole(first))
+	s.exec(second, "sh", "-ec", `systemctl disable --now supervisord
+rm -r /var/lib/supervisord /etc/systemd/system/supervisord.service /usr/local/bin/supervisord
+systemctl daemon-reload`)
+	s.must(second.Copy(s.Context(), deb, "/root/supervisord.deb", "644"))
+	s.exec(second, "dpkg", "-i", "/root/supervisord.deb")
+	s.exec(second, "supervisord", "install")
+	s.exec(second, strings.Fields(s.exec(first, "supervisord", "token", "create"))...)
+	s.eventually("both are whole", time.Minute, s.whole(first, second))
+	s.eventually("it serves its share", time.Minute, s.spread(replicas/2))
+	if out := s.exec(second, "systemctl", "show", "-p", "FragmentPath", "supervisord"); !strings.Contains(out, "/lib/systemd/system/") {
+		s.Errorf("the unit is %s, want the package's", out)
+	}
+	// An upgrade starts the daemon anew, and a removal ends it; the containers
+	// go on.
+	before := s.exec(second, "docker", "ps", "-q")
+	s.exec(second, "dpkg", "-i", "/root/supervisord.deb")
+	s.eventually("both are whole", time.Minute, s.whole(first, second))
+	s.exec(second, "dpkg", "-r", "supervisord")
+	if after := s.exec(second, "docker", "ps", "-q"); after != before || strings.TrimSpace(after) == "" {
+		s.Errorf("before the upgrade and the removal of the package ran\n%s\nand now\n%s", before, after)
 	}
 }

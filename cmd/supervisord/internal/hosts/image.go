@@ -27,11 +27,6 @@ func image(ctx context.Context) (name string, err error) {
 	if _, err := run(ctx, nil, "docker", "image", "inspect", name); err == nil {
 		return name, nil
 	}
-	if _, err := exec.LookPath("debootstrap"); err != nil {
-		if _, err := run(ctx, nil, "apt-get", "install", "-y", "-q", "debootstrap"); err != nil {
-			return "", err
-		}
-	}
 	mirror, err := mirror()
 	if err != nil {
 		return "", err
