@@ -389,7 +389,18 @@ func anyCommand(t *rapid.T, c state.Cluster) state.Command {
 		ids = append(ids, id)
 	}
 	id := rapid.SampledFrom(ids).Draw(t, "id")
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "host")
+	switch rapid.IntRange(0, 14).Draw(t, "kind") {
+	case 10:
+		return host(name)
+	case 11:
+		return state.LoseHost{Name: name, Why: "drawn"}
+	case 12:
+		return state.FindHost{Name: name}
+	case 13:
+		return state.DrainHost{Name: name, Off: rapid.Bool().Draw(t, "off")}
+	case 14:
+		return state.RemoveHost{Name: name, Force: rapid.Bool().Draw(t, "force"), AbandonData: rapid.Bool().Draw(t, "abandon")}
 	case 0:
 		hash := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "hash")
 		return state.SetSpec{Spec: spec(hash), Base: c.Spec.Revision}
@@ -400,7 +411,7 @@ func anyCommand(t *rapid.T, c state.Cluster) state.Command {
 		return state.Hold{Service: service, Count: ptr(rapid.IntRange(-1, 9).Draw(t, "hold"))}
 	case 3, 4, 5:
 		s := c.Spec.Services[service]
-		return state.Place{Service: service, Slot: rapid.IntRange(1, 4).Draw(t, "slot"), Host: "a", Revision: s.Hash}
+		return state.Place{Service: service, Slot: rapid.IntRange(1, 4).Draw(t, "slot"), Host: name, Revision: s.Hash}
 	case 6:
 		return state.Observe{ID: id, Phase: rapid.SampledFrom([]state.Phase{state.Starting, state.Ready}).Draw(t, "phase"), Container: id}
 	case 7:
@@ -464,6 +475,12 @@ func sound(t *rapid.T, c state.Cluster) {
 		names[i.Name] = true
 		if i.Service == "db" {
 			stateful++
+			if home, _ := c.Homes.Get("db"); home.Host != i.Host {
+				t.Fatalf("%s is on %s, its data on %q", i.Name, i.Host, home.Host)
+			}
+		}
+		if _, known := c.Hosts.Get(i.Host); !known {
+			t.Fatalf("%s is on %s, which is not part of the cluster", i.Name, i.Host)
 		}
 	}
 	if stateful > 1 {
