@@ -86,6 +86,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	m.daemon()
 	m.raft()
 	m.spec()
+	for h := range m.Hosts.Values() {
+		m.host(m.view.host(h))
+	}
 	for _, name := range m.names() {
 		m.service(name)
 	}
@@ -173,6 +176,17 @@ func (m metrics) spec() {
 		m.gauge("spec_error", "Whether the compose file of a host is not in force because of an error.", number(h.SpecError != ""), "host", h.Name)
 		m.gauge("nginx_rejected_sites", "Sites that a host's nginx refused and that keep their last good form.", float64(len(h.RejectedSites)), "host", h.Name)
 	}
+}
+
+func (m metrics) host(h Host) {
+	m.oneOf("host_state", "How a host stands: 1 for the state it is in.", "state", h.State, []string{HostReady, HostDraining, HostLost}, "host", h.Name)
+	m.gauge("host_voter", "Whether a host votes.", number(h.Role == RoleVoter || h.Role == RoleLeader), "host", h.Name)
+	m.gauge("host_instances", "Instances on a host, in any phase.", float64(h.Instances), "host", h.Name)
+	m.gauge("host_cpus", "Cores that a host has.", h.CPUs, "host", h.Name)
+	m.gauge("host_reserved_cpus", "Cores that a host's instances reserve.", h.ReservedCPUs, "host", h.Name)
+	m.gauge("host_memory_bytes", "Memory that a host has.", float64(h.Memory), "host", h.Name)
+	m.gauge("host_reserved_memory_bytes", "Memory that a host's instances reserve.", float64(h.ReservedMemory), "host", h.Name)
+	m.gauge("host_clock_ahead_seconds", "How far a host's clock is ahead of the leader's, where it is more than a few seconds; else 0.", h.ClockAhead, "host", h.Name)
 }
 
 func (m metrics) service(name string) {

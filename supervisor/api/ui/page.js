@@ -76,6 +76,24 @@ function row(i, now) {
     make("td", "", bar("", use.cpu)), make("td", "", bar("", use.memory)));
 }
 
+const hostColour = { ready: "ready", draining: "draining", lost: "failed" };
+
+function hostRow(h, now) {
+  const state = make("span", hostColour[h.state], h.state === "lost" ? `lost ${age(h.lost_since, now)}` : h.state);
+  const notes = [];
+  if (h.clock_ahead_seconds) notes.push(`its clock is off by ${Math.round(h.clock_ahead_seconds)} s`);
+  if (h.spec_error) notes.push("its compose file is not in force");
+  const refused = Object.keys(h.rejected_sites || {});
+  if (refused.length) notes.push("nginx refuses " + refused.join(", "));
+  if (h.data) notes.push("holds the data of " + h.data.join(", "));
+  for (const [k, v] of Object.entries(h.labels || {})) notes.push(`${k}=${v}`);
+  return make("tr", "",
+    make("td", "", h.name), make("td", "", state), make("td", "", h.role), make("td", "", String(h.instances)),
+    make("td", "", bar("", h.cpus ? h.reserved_cpus / h.cpus : undefined)),
+    make("td", "", bar("", h.memory_bytes ? h.reserved_memory_bytes / h.memory_bytes : undefined)),
+    make("td", "small", notes.join("; ")));
+}
+
 function pills(health) {
   const parts = [["overall", health.overall]];
   for (const name of ["system", "engine", "nginx", "raft"]) if (health[name]) parts.push([name, health[name].status, health[name].detail]);
@@ -116,8 +134,9 @@ async function refresh() {
     $("health").replaceChildren(...pills(status.health));
     banner("problems", status.spec.problems.map((p) => `The edit on ${p.host} is not in force, revision ${status.spec.revision} goes on:\n${p.problem}`).join("\n\n"));
     $("services").replaceChildren(...status.services.map(card));
+    $("hosts").replaceChildren(...status.hosts.map((h) => hostRow(h, status.at)));
     $("instances").replaceChildren(...instances.instances.map((i) => row(i, instances.at)));
-    banner("lost", "");
+    banner("lost", status.connected ? "" : "This host is cut off: it knows no leader. What is shown may be old, and nothing can be changed here.");
   } catch (err) {
     banner("lost", `No answer from the daemon, trying again. What is shown is old. (${err.message})`);
   }
