@@ -229,6 +229,7 @@ func drain(s *scene) {
 	}
 	s.exec(gone, "supervisord", "hosts", "resume", gone.Name)
 	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	s.eventually("spread again", time.Minute, s.spread(replicas/3))
 	s.lossless(end(), s.Hosts...)
 }
 
