@@ -114,6 +114,7 @@ func (l *leader) heard(r peer.Report) {
 
 // plan does one round after the other.
 func (l *leader) plan(ctx context.Context) error {
+	var b brake
 	for {
 		c, changed := l.replica.Current()
 		next := time.Now().Add(planAtLeast)
@@ -123,10 +124,17 @@ func (l *leader) plan(ctx context.Context) error {
 			if len(r.Steps) > 0 {
 				// What is committed changes the state; the next round starts
 				// from there.
-				if l.commit(ctx, r.Steps) {
+				pause, first := b.pause(time.Now())
+				if first {
+					l.log.ErrorContext(ctx, "the plan comes to no rest; it is slowed down. Please report it, with the events", "rounds", mostRounds)
+				}
+				if !l.commit(ctx, r.Steps) {
+					pause = max(pause, afterRefusal)
+				}
+				if pause == 0 {
 					continue
 				}
-				next, changed, sampled = time.Now().Add(afterRefusal), nil, nil
+				next, changed, sampled = time.Now().Add(pause), nil, nil
 			} else {
 				next = l.earlier(next, r.Next, late)
 			}
@@ -142,6 +150,32 @@ func (l *leader) plan(ctx context.Context) error {
 		}
 		t.Stop()
 	}
+}
+
+// mostRounds is how many rounds may change something within a second: a fleet
+// that rolls does with a few.
+const mostRounds = 50
+
+// brake slows down a plan that takes back what it has just done, which would
+// otherwise fill the log as fast as the disk allows.
+type brake struct {
+	begin time.Time
+	n     int
+	on    bool
+}
+
+// pause is how long to wait after a round that changes something; first says
+// that it has just begun to be too much.
+func (b *brake) pause(now time.Time) (wait time.Duration, first bool) {
+	if age := now.Sub(b.begin); age >= time.Second {
+		b.on = b.on && b.n >= mostRounds && age < 3*time.Second
+		b.begin, b.n = now, 0
+	}
+	if b.n++; b.n < mostRounds {
+		return 0, false
+	}
+	first, b.on = !b.on, true
+	return b.begin.Add(time.Second).Sub(now), first
 }
 
 // earlier is the first of a moment of this host's clock and of those of the
