@@ -212,7 +212,7 @@ func (l *leader) commit(ctx context.Context, steps []plan.Step) bool {
 	cmds := make([]state.Command, len(steps))
 	for i, s := range steps {
 		cmds[i] = s.Command
-		l.log.InfoContext(ctx, "step", "command", s.Command, "why", s.Why)
+		l.log.InfoContext(ctx, "step", "command", state.Kind(s.Command), "of", s.Command, "why", s.Why)
 	}
 	refused, err := l.report.Propose(ctx, cmds...)
 	if err != nil {
@@ -226,7 +226,7 @@ func (l *leader) commit(ctx context.Context, steps []plan.Step) bool {
 		if err != nil {
 			// The state moved between the round and its commit; the next
 			// round sees it. Without any news it would only repeat itself.
-			l.log.InfoContext(ctx, "step refused", "command", cmds[i], "err", err)
+			l.log.InfoContext(ctx, "step refused", "command", state.Kind(cmds[i]), "of", cmds[i], "err", err)
 			ok = false
 		}
 	}

@@ -20,6 +20,9 @@ type Command interface {
 	apply(*change) error
 }
 
+// Kind is a command's name in the log.
+func Kind(cmd Command) string { return cmd.kind() }
+
 // Found begins a cluster. It is refused when there is one.
 type Found struct {
 	ID string `json:"id"`

@@ -152,8 +152,9 @@ func (s *scene) whole(up ...*hosts.Host) func() string {
 			}
 			p := st.Services[0].Phases
 			if len(up) < len(s.Hosts) {
-				// What has failed on the others cannot be removed there yet.
-				p.Failed = 0
+				// What has failed or drains on the others cannot be removed
+				// there yet.
+				p.Failed, p.Draining = 0, 0
 			}
 			if p != (api.Phases{Ready: replicas}) {
 				return fmt.Sprintf("%s sees %+v", h.Name, p)
