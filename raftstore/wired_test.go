@@ -434,3 +434,37 @@ func benchmarkChange(b *testing.B, end func(c *wired, leader int)) {
 	}
 	report(b, took)
 }
+
+// TestAServerGoesOnAloneFromItsLog is for when the others are lost for good.
+func TestAServerGoesOnAloneFromItsLog(t *testing.T) {
+	machines := make([]*registers, 3)
+	c := newWired(t, 3, func(i int) raftstore.Machine {
+		machines[i] = &registers{}
+		return machines[i]
+	})
+	c.voting(3)
+	for n := range 5 {
+		propose(t, c.servers[c.leader(-1)].store, fmt.Sprint("k", n, "=v"))
+	}
+	lead := c.leader(-1)
+	last := c.servers[lead].store.Stats()
+	for i := range c.servers {
+		c.crash(i)
+	}
+	s := c.servers[lead]
+	config := raftstore.Config{Dir: s.dir, ID: s.id, Logger: quiet()}
+	if index, term, err := raftstore.Peek(config); err != nil || index < last.LastIndex || term < last.LastTerm {
+		t.Errorf("its log goes to entry %d of term %d (%v), want %d of %d", index, term, err, last.LastIndex, last.LastTerm)
+	}
+	if err := raftstore.Recover(t.Context(), config, &registers{}, []raftstore.Member{{ID: s.id, Address: s.address, Voter: true}}); err != nil {
+		t.Fatal(err)
+	}
+	store := c.start(lead)
+	if err := store.WaitLeading(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := machines[lead].all(), "map[k0:v k1:v k2:v k3:v k4:v]"; got != want {
+		t.Errorf("it has %s, want %s", got, want)
+	}
+	propose(t, store, "k5=v")
+}

@@ -41,6 +41,7 @@ func TestHosts(t *testing.T) {
 		{"a host is cut off and heals", false, cutOff},
 		{"a host is killed and comes back", false, killHost},
 		{"scale across hosts", true, scale},
+		{"forty containers", true, forty},
 		{"an edit on another host", true, edit},
 		{"drain a host", true, drain},
 		{"a rolling upgrade", true, upgrade},
@@ -204,6 +205,40 @@ func scale(s *scene) {
 	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
 	s.exec(s.Hosts[1], "supervisord", "scale", "backend", "auto")
 	s.lossless(end(), s.Hosts...)
+}
+
+// forty measures what the daemons cost when there is much to look after.
+func forty(s *scene) {
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", "39")
+	s.eventually("39 are ready, 13 on each host", 3*time.Minute, s.spread(13))
+	time.Sleep(5 * time.Second)
+	const over = 20 * time.Second
+	before := map[string]time.Duration{}
+	for _, h := range s.Hosts {
+		before[h.Name], _ = s.cost(h)
+	}
+	time.Sleep(over)
+	for _, h := range s.Hosts {
+		cpu, rss := s.cost(h)
+		s.Logf("%s: %.2f %% of a core, %.1f MiB, leads: %v", h.Name, 100*(cpu-before[h.Name]).Seconds()/over.Seconds(), float64(rss)/1024, h == s.leader())
+	}
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", fmt.Sprint(replicas))
+	s.eventually("all is well", 3*time.Minute, s.whole(s.Hosts...))
+	s.exec(s.Hosts[1], "supervisord", "scale", "backend", "auto")
+	s.eventually("spread again", time.Minute, s.spread(replicas/3))
+}
+
+// cost is the processor time that a host's daemon has used, and its resident
+// memory in KiB.
+func (s *scene) cost(h *hosts.Host) (cpu time.Duration, rss int) {
+	s.Helper()
+	const ticks = 100 // of the kernel's clock in a second, as /proc has it
+	out := s.exec(h, "sh", "-ec", `pid=$(systemctl show -P MainPID supervisord); cut -d" " -f14,15 /proc/$pid/stat; awk '/VmRSS/ {print $2}' /proc/$pid/status`)
+	var user, system int
+	if _, err := fmt.Sscan(out, &user, &system, &rss); err != nil {
+		s.Fatalf("%q: %v", out, err)
+	}
+	return time.Duration(user+system) * time.Second / ticks, rss
 }
 
 func edit(s *scene) {
