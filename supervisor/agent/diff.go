@@ -126,7 +126,7 @@ func Diff(want state.Cluster, here Local) []Op {
 }
 
 func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exists bool) (Op, bool) {
-	op := Op{Instance: i, Container: c}
+	op, host := Op{Instance: i, Container: c}, here.Host
 	switch i.Phase {
 	case state.Assigned:
 		switch {
@@ -154,11 +154,11 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 		op.Kind, op.End = OpRetire, drainEnd(want, here, i)
 		// Without a container there is nothing to wait for; with one, it is
 		// stopped only when no nginx sends to it, or its time is up.
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(op.End)
+		return op, !exists || !c.Running || want.Unrouted(i, host) || !here.Now.Before(op.End)
 	case state.Failed:
 		// A sick instance may still be busy; it gets the same time.
 		op.Kind, op.End = OpClear, drainEnd(want, here, i)
-		return op, !exists || !c.Running || want.Unrouted(i) || !here.Now.Before(op.End)
+		return op, !exists || !c.Running || want.Unrouted(i, host) || !here.Now.Before(op.End)
 	}
 	return op, false
 }

@@ -116,7 +116,7 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 			return ctx.Err()
 		}
 		a.prepare.again()
-		return a.commit(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken)})
+		return a.commit(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken), Blameless: errors.Is(err, ErrUnavailable)})
 	}
 	a.view.put(container, time.Now())
 	return a.commit(ctx, state.Observe{ID: i.ID, Phase: state.Starting, Container: container.ID, Address: container.Address})
@@ -197,8 +197,12 @@ func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
 			if err := a.quiet(ctx, op.Container, op.End); err != nil {
 				return err
 			}
-			// The wait may have been long.
+			// The wait may have been long: a host that was lost may be back, and
+			// its nginx may still send to the instance.
 			if err := a.cutOff(); err != nil {
+				return err
+			}
+			if err := a.stillUnrouted(op); err != nil {
 				return err
 			}
 			if err := a.Engine.Stop(ctx, op.Container.ID, graceOf(c, op.Instance.Service)); err != nil {
@@ -210,6 +214,16 @@ func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
 		}
 	}
 	return a.commit(ctx, state.Gone{ID: op.Instance.ID})
+}
+
+// stillUnrouted looks again whether an instance may be stopped.
+func (a *Agent) stillUnrouted(op Op) error {
+	c, _ := a.Replica.Current()
+	i, known := c.Instances.Get(op.Instance.ID)
+	if known && !c.Unrouted(i, a.Host) && time.Now().Before(op.End) {
+		return fmt.Errorf("%s gets requests again from a host that was lost", i.Name)
+	}
+	return nil
 }
 
 func (a *Agent) discard(ctx context.Context, c Container) error {

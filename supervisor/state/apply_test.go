@@ -143,19 +143,19 @@ func TestALifeFromPlacedToGone(t *testing.T) {
 		}
 	}
 	i, _ := l.Instances.Get(id)
-	if l.Unrouted(i) {
+	if l.Unrouted(i, "a") {
 		t.Error("no host has confirmed yet that it left the instance out")
 	}
 	l.apply(state.ConfirmRoutes{Host: "a", Index: i.PhaseIndex - 1})
-	if l.Unrouted(i) {
+	if l.Unrouted(i, "a") {
 		t.Error("the host's routes are older than the drain")
 	}
 	l.apply(state.ConfirmRoutes{Host: "a", Index: i.PhaseIndex, Rejected: map[string]string{"web": "bad"}})
-	if l.Unrouted(i) {
+	if l.Unrouted(i, "a") {
 		t.Error("nginx keeps the site's last form, which names the instance")
 	}
 	l.apply(state.ConfirmRoutes{Host: "a", Index: i.PhaseIndex})
-	if !l.Unrouted(i) {
+	if !l.Unrouted(i, "a") {
 		t.Error("the only host has confirmed")
 	}
 	if err := l.apply(state.Gone{ID: id})[0]; err != nil {

@@ -36,6 +36,10 @@ type Cluster struct {
 	Authority Authority     `json:"authority,omitzero"`
 	Tokens    Table[Token]  `json:"tokens"`
 	Denied    Table[Denial] `json:"denied"`
+	// Releases are the last revisions of the spec, by ReleaseKey; Rollout is
+	// the one on its way.
+	Releases Table[Release] `json:"releases,omitzero"`
+	Rollout  Rollout        `json:"rollout,omitzero"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }
@@ -176,6 +180,10 @@ const (
 	EventSiteRejected     EventKind = "site_rejected"
 	EventSiteAccepted     EventKind = "site_accepted"
 	EventOrphanRemoved    EventKind = "orphan_removed"
+	EventReleaseHealthy   EventKind = "release_healthy"
+	EventReleaseFailed    EventKind = "release_failed"
+	EventReleasePaused    EventKind = "release_paused"
+	EventRolledBack       EventKind = "rolled_back"
 )
 
 // MaxEvents is how many events the state keeps; the oldest go first.
@@ -198,13 +206,14 @@ func (c Cluster) Of(service string) iter.Seq[Instance] {
 }
 
 // Unrouted says whether the nginx of every host that is not lost is known to
-// have left the instance out since it began to drain.
-func (c Cluster) Unrouted(i Instance) bool {
+// have left the instance out since it began to drain. The host that asks is
+// not lost to itself, whatever the others think.
+func (c Cluster) Unrouted(i Instance, asks string) bool {
 	if i.Phase == Ready {
 		return false
 	}
 	for h := range c.Hosts.Values() {
-		if h.IsLost() {
+		if h.IsLost() && h.Name != asks {
 			continue
 		}
 		// A site that nginx refused goes on in a form that may still name the
