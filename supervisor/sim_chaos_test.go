@@ -79,12 +79,27 @@ func (x *chaos) calm() {
 	}
 	x.calmHosts()
 	x.load.set(0.5 + 3.5*x.dice.Float("demand"))
-	h := x.hosts[0]
-	x.inStep(h)
-	f := h.current()
-	f.webImage, f.dbImage, f.workerImage = "web:last", "db:last", "worker:last"
-	x.edit(h, f.good())
+	x.lastEdit(x.hosts[0])
 	x.hold(nil)
+}
+
+// lastEdit is what is to be in force in the end. An edit that crosses another
+// one is kept aside; its operator sees that and makes it again.
+func (x *chaos) lastEdit(h *simHost) {
+	for range 10 {
+		x.inStep(h)
+		f := h.current()
+		f.webImage, f.dbImage, f.workerImage = "web:last", "db:last", "worker:last"
+		x.edit(h, f.good())
+		for range 100 {
+			if l := x.leader(); l != nil {
+				if c, _ := l.process.Load().node.replica.Current(); c.Spec.Services["web"].Container.Image == "web:last" {
+					return
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
 }
 
 // planned is what operators and the load do.

@@ -29,7 +29,9 @@ type checker struct {
 	// a reason to be taken for failed, and until when.
 	running  map[string]agent.Container
 	troubled map[string]time.Time
-	frames   map[string][]autoscale.Frame
+	// frames are what the last rounds were shown, by service: for a moment two
+	// hosts may plan.
+	frames map[string][][]autoscale.Frame
 	// sickSince is when a sick instance of a service was last given up, zero
 	// once another one got ready.
 	sickSince map[string]time.Time
@@ -40,6 +42,9 @@ type checker struct {
 	lately map[string][]time.Time
 }
 
+// framesKept is how many rounds' frames are kept.
+const framesKept = 8
+
 // mostPlaced is how many instances of a service may be placed in a second: more
 // is a plan that takes back what it has just done.
 const mostPlaced = 40
@@ -49,7 +54,7 @@ func newChecker(s *sim) *checker {
 		sim: s, latest: state.New(),
 		policies: map[string][]autoscale.Policy{}, good: map[string]bool{"": true},
 		running: map[string]agent.Container{}, troubled: map[string]time.Time{},
-		frames: map[string][]autoscale.Frame{}, sickSince: map[string]time.Time{}, backAt: map[string]time.Time{},
+		frames: map[string][][]autoscale.Frame{}, sickSince: map[string]time.Time{}, backAt: map[string]time.Time{},
 		lately: map[string][]time.Time{},
 	}
 }
@@ -60,7 +65,8 @@ func (k *checker) remember(frames func(string) []autoscale.Frame) func(string) [
 		f := frames(service)
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.frames[service] = f
+		seen := append(k.frames[service], f)
+		k.frames[service] = seen[max(0, len(seen)-framesKept):]
 		return f
 	}
 }
@@ -163,6 +169,24 @@ func (k *checker) command(c, next state.Cluster, cmd state.Command) {
 		if !k.good[next.Spec.Hash] {
 			k.sim.violated("8 wrong config: a spec that the operator never wrote is in force: %s", next.Spec.Hash)
 		}
+	case state.RollBack:
+		for name, s := range next.Spec.Services {
+			if c.Spec.Services[name].Hash != s.Hash {
+				delete(k.sickSince, name)
+			}
+		}
+		to, _ := c.Releases.Get(state.ReleaseKey(cmd.To))
+		if to.State != state.ReleaseHealthy {
+			k.sim.violated("8 wrong config: revision %d is brought back, which is %s", cmd.To, to.State)
+		}
+	case state.FinishRollout:
+		for name, s := range next.Spec.Services {
+			for i := range next.Of(name) {
+				if i.Active() && i.Revision != s.Hash {
+					k.sim.violated("9 rollouts: revision %d is called healthy, and %s is of another", cmd.Revision, i.Name)
+				}
+			}
+		}
 	case state.ReportSpecError:
 		if !reflect.DeepEqual(c.Spec, next.Spec) {
 			k.sim.violated("8 wrong config: a wrong edit changed the spec from revision %d", c.Spec.Revision)
@@ -200,12 +224,14 @@ func (k *checker) scaleTo(c, next state.Cluster, cmd state.ScaleTo) {
 	scale, _ := c.Scales.Get(cmd.Service)
 	for _, p := range k.policies[cmd.Service] {
 		for _, hold := range []*int{scale.Hold, nil} {
-			again := autoscale.Decide(autoscale.Input{
-				Now: d.At, Policy: p, Desired: d.From, Ready: d.Ready, Starting: d.Starting,
-				Frames: k.frames[cmd.Service], LastOut: scale.LastOut, LastIn: scale.LastIn, Hold: hold,
-			})
-			if sameDecision(again, d) {
-				return
+			for _, frames := range k.frames[cmd.Service] {
+				again := autoscale.Decide(autoscale.Input{
+					Now: d.At, Policy: p, Desired: d.From, Ready: d.Ready, Starting: d.Starting,
+					Frames: frames, LastOut: scale.LastOut, LastIn: scale.LastIn, Hold: hold,
+				})
+				if sameDecision(again, d) {
+					return
+				}
 			}
 		}
 	}
@@ -253,7 +279,8 @@ func (k *checker) placed(next state.Cluster, cmd state.Place) {
 	s := next.Spec.Services[cmd.Service]
 	scale, _ := next.Scales.Get(cmd.Service)
 	active, _, all := k.count(next, cmd.Service)
-	const surge = 1
+	// One more while a definition is replaced, unless the file allows more.
+	surge := max(1, s.Update.Parallelism)
 	switch {
 	case s.Stateful && all > 1:
 		k.sim.violated("3 stateful: %d instances of %s", all, cmd.Service)
