@@ -60,4 +60,7 @@ type Input struct {
 	LastOut, LastIn time.Time
 	// Hold is the count an operator has asked for, nil when the load decides.
 	Hold *int
+	// Rolling says that a new definition replaces the old one: shrinking waits
+	// for its end, growing does not.
+	Rolling bool
 }

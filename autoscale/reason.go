@@ -27,6 +27,8 @@ const (
 	ReasonMetricsMissing Reason = "metrics_missing"
 	// ReasonWouldOverload: fewer would push the rest over the upper line.
 	ReasonWouldOverload Reason = "would_overload"
+	// ReasonDeploying: it would shrink, and a release is being rolled out.
+	ReasonDeploying Reason = "deploying"
 	// ReasonOperator: an operator has set the count by hand.
 	ReasonOperator Reason = "operator"
 	// ReasonMaxStep: a change was cut to the largest step. It stands only in

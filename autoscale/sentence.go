@@ -32,6 +32,8 @@ func (d Decision) because() string {
 		return fmt.Sprintf("%s, which asks for %d, but the last change is too fresh (cooldown for another %s)", d.beyondLine(), d.Wanted, d.Until.Sub(d.At).Round(time.Millisecond))
 	case ReasonStabilizing:
 		return fmt.Sprintf("%s, which asks for %d, but not for long enough yet (stabilization)", d.beyondLine(), d.Wanted)
+	case ReasonDeploying:
+		return fmt.Sprintf("%s, which asks for %d, but a release is being rolled out", d.beyondLine(), d.Wanted)
 	case ReasonAtMin:
 		return d.bound("minimum")
 	case ReasonAtMax:

@@ -13,6 +13,10 @@ func (c *consideration) shrink() {
 		d.Reason = ReasonAtMin
 		return
 	}
+	if c.Rolling {
+		d.hold(ReasonDeploying)
+		return
+	}
 	stood, ok := c.stoodIn()
 	if !ok {
 		d.hold(ReasonStabilizing)
