@@ -162,7 +162,7 @@ func (f *follower) take(ctx context.Context, c state.Cluster, text string) error
 		f.log.WarnContext(ctx, "compose file", "warning", w)
 	}
 	spec := f.last.project.Spec
-	refused, err := f.report.Propose(ctx, state.SetSpec{Spec: spec, Base: c.Spec.Revision, Host: f.host})
+	refused, err := f.report.Propose(ctx, state.SetSpec{Spec: spec, Base: c.Spec.Revision, Host: f.host, By: "an edit on " + f.host})
 	if err = errors.Join(append(refused, err)...); err != nil {
 		return err
 	}

@@ -16,9 +16,6 @@ import (
 const (
 	startFirst   = 10 * time.Millisecond
 	startLongest = 250 * time.Millisecond
-	// startTimeout is how long an instance may take to become ready, beyond
-	// its container's own start period.
-	startTimeout = time.Minute
 	// relistStarting is how often the engine is asked for its list while a
 	// container's own check has not passed.
 	relistStarting = 5 * time.Second
@@ -116,7 +113,7 @@ func (a *Agent) check(ctx context.Context, s state.Service, c Container) error {
 // awaitReady asks until the instance answers, and reports it ready; or failed
 // when it takes too long.
 func (a *Agent) awaitReady(ctx context.Context, s state.Service, i state.Instance, c Container) {
-	limit := startTimeout
+	limit := cmp.Or(s.Update.ReadyWithin, state.DefaultReadyWithin)
 	if hc := s.Container.Healthcheck; hc != nil {
 		limit += hc.StartPeriod
 	}

@@ -59,6 +59,8 @@ var (
 	ErrPortTaken   = errors.New("host port is taken")
 	ErrNameTaken   = errors.New("container name is taken by a container that is not ours")
 	ErrNoImage     = errors.New("image is not on this host")
+	// ErrUnavailable: the engine cannot be asked.
+	ErrUnavailable = errors.New("the container engine is not available")
 )
 
 // Launch is one container to be created and started.

@@ -233,7 +233,7 @@ func (m metrics) autoscaled(s Service) {
 func reasons(given autoscale.Reason) []string {
 	all := []string{
 		string(autoscale.ReasonAboveThreshold), string(autoscale.ReasonAtMax), string(autoscale.ReasonAtMin),
-		string(autoscale.ReasonBelowThreshold), string(autoscale.ReasonCooldown), string(autoscale.ReasonMetricsMissing),
+		string(autoscale.ReasonBelowThreshold), string(autoscale.ReasonCooldown), string(autoscale.ReasonDeploying), string(autoscale.ReasonMetricsMissing),
 		string(autoscale.ReasonOperator), string(autoscale.ReasonSaturated), string(autoscale.ReasonStabilizing),
 		string(autoscale.ReasonWarmingUp), string(autoscale.ReasonWithinBand), string(autoscale.ReasonWouldOverload),
 	}

@@ -74,7 +74,7 @@ func TestAnUnknownReasonIsShownAllTheSame(t *testing.T) {
 	if n := strings.Count(string(text), `supervisord_decision_reason{reason="new_reason",service="backend"} 1`); n != 1 {
 		t.Errorf("%d times in\n%s", n, own(text))
 	}
-	if n := strings.Count(string(text), `supervisord_decision_reason{`); n != 13 {
+	if n := strings.Count(string(text), `supervisord_decision_reason{`); n != 14 {
 		t.Errorf("%d reasons", n)
 	}
 }

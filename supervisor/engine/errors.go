@@ -12,12 +12,14 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
+
+	"github.com/supervisord/supervisord/supervisor/agent"
 )
 
 // ErrUnavailable says that the engine could not be asked, or went away while
 // it answered: it restarts, is stopped, or hangs. Whether the call had an
 // effect is not known.
-var ErrUnavailable = errors.New("the container engine is not available")
+var ErrUnavailable = agent.ErrUnavailable
 
 // ErrNotRunning says that a container that the operator has named does not
 // run, or is not there.

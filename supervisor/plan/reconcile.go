@@ -17,6 +17,7 @@ func (r *round) reconcile(s state.Service) {
 	}
 	r.spread(s, scale.Desired)
 	r.retireOutdated(s)
+	r.stopFirst(s, scale.Desired)
 	r.shrink(s, scale.Desired)
 	r.grow(s, scale.Desired)
 }
@@ -71,7 +72,7 @@ func (r *round) unwanted(s state.Service, i state.Instance) string {
 // these when the old is gone, so there are never two.
 func (r *round) retireOutdated(s state.Service) {
 	for i := range r.Cluster.Of(s.Name) {
-		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful || i.Phase != state.Ready) {
+		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful && !r.stopped(s) || i.Phase != state.Ready) {
 			r.do(state.Drain{ID: i.ID, Why: why}, "outdated")
 		}
 	}
@@ -79,14 +80,12 @@ func (r *round) retireOutdated(s state.Service) {
 
 // shrink drains what is over the wanted count, and of those that serve only
 // as many as leave the wanted count serving. While outdated instances are
-// being replaced, one more than wanted may be there: the new one that starts.
+// being replaced, some more than wanted may be there: the new ones that start.
 func (r *round) shrink(s state.Service, want int) {
 	for {
 		n := r.count(s)
-		limit := want
-		if n.outdated > 0 && n.ready <= want {
-			limit++
-		}
+		// Each new one that serves lets an old one go.
+		limit := want + min(r.surge(s, n.outdated), n.active-n.ready)
 		if n.active <= limit {
 			return
 		}
@@ -139,12 +138,12 @@ func cmpBool(a, b bool) int {
 	return 1
 }
 
-// grow places what is missing, and one more while outdated instances of a
+// grow places what is missing, and the surge while outdated instances of a
 // service without data are replaced start-first.
 func (r *round) grow(s state.Service, want int) {
 	n := r.count(s)
-	if n.outdated > 0 && !s.Stateful && want > 0 {
-		want++
+	if want > 0 && !r.pausing(s) {
+		want += r.surge(s, n.outdated)
 	}
 	if n.active >= want {
 		return

@@ -59,10 +59,12 @@ func Round(v View) Result {
 		Pending:   map[string]string{},
 	}}
 	r.contact()
+	r.rollout()
 	r.free = RoomsOf(r.Cluster)
-	names := slices.Sorted(maps.Keys(v.Cluster.Spec.Services))
+	// Not the view's: the release may just have been taken back.
+	names := slices.Sorted(maps.Keys(r.Cluster.Spec.Services))
 	for _, name := range names {
-		r.scale(v.Cluster.Spec.Services[name])
+		r.scale(r.Cluster.Spec.Services[name])
 	}
 	r.retire()
 	for _, name := range names {
@@ -100,6 +102,7 @@ func (r *round) scale(s state.Service) {
 		LastIn:  scale.LastIn,
 		Hold:    scale.Hold,
 		Frames:  r.Frames(s.Name),
+		Rolling: r.Cluster.Rollout.Active() && r.Cluster.Rollout.Of(s.Name),
 	}
 	for i := range r.Cluster.Of(s.Name) {
 		switch i.Phase {

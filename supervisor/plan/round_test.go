@@ -252,7 +252,7 @@ func TestRoundsKeepTheServiceUp(t *testing.T) {
 			if ready := count(w.Cluster, state.Ready); ready < readyBefore && ready < scale.Desired {
 				rt.Fatalf("%v took ready instances from %d to %d, %d are wanted", said, readyBefore, ready, scale.Desired)
 			}
-			if active := count(w.Cluster, state.Assigned, state.Starting, state.Ready); active > scale.Desired+1 {
+			if active := count(w.Cluster, state.Assigned, state.Starting, state.Ready); active > scale.Desired+max(1, w.Spec.Services["web"].Update.Parallelism) {
 				rt.Fatalf("%v left %d active instances of %d", said, active, scale.Desired)
 			}
 			w.calms(rt, said)
@@ -298,7 +298,11 @@ func (w *world) disturb(t *rapid.T) {
 	case kind >= 8:
 		w.disturbHost(t, try)
 	case kind == 0:
-		w.spec(web(rapid.SampledFrom([]string{"v1", "v2", "v3"}).Draw(t, "hash"), 3))
+		s := web(rapid.SampledFrom([]string{"v1", "v2", "v3"}).Draw(t, "hash"), 3)
+		s.Update.Parallelism = rapid.IntRange(0, 4).Draw(t, "parallelism")
+		s.Update.Delay = time.Duration(rapid.IntRange(0, 20).Draw(t, "delay")) * time.Second
+		s.Update.OnFailure = rapid.SampledFrom([]state.OnFailure{"", state.OnFailureContinue}).Draw(t, "on failure")
+		w.release(s)
 	case kind == 1:
 		try(state.Hold{Service: "web", Count: ptr(rapid.IntRange(0, 6).Draw(t, "hold"))})
 	case kind == 2:

@@ -78,16 +78,13 @@ func (cmd SetSpec) apply(ch *change) error {
 	if cmd.Spec.Hash == old.Hash && cmd.Spec.Source == old.Source && old.Revision > 0 {
 		return nil
 	}
-	ch.Spec = cmd.Spec
-	ch.Spec.Revision = old.Revision + 1
-	for _, name := range slices.Sorted(maps.Keys(ch.Spec.Services)) {
-		ch.adoptService(old.Services[name], ch.Spec.Services[name])
+	if cmd.By != "" {
+		ch.end(ReleaseSuperseded, "")
 	}
-	for name := range ch.Scales.All() {
-		if _, kept := ch.Spec.Services[name]; !kept {
-			ch.Scales = ch.Scales.Delete(name)
-			ch.Failures = ch.Failures.Delete(name)
-		}
+	ch.install(cmd.Spec)
+	// Proposals of daemons that knew no releases give none.
+	if cmd.By != "" {
+		ch.begin(old, Release{By: cmd.By})
 	}
 	ch.event(Event{Kind: EventSpecAccepted, Host: cmd.Host,
 		Message: fmt.Sprintf("spec revision %d is in force: %s", ch.Spec.Revision, difference(old, ch.Spec))})

@@ -36,6 +36,9 @@ type SetSpec struct {
 	Base uint64 `json:"base"`
 	// Host is where the file was edited.
 	Host string `json:"host"`
+	// By is who did it, in words. Only with it the spec becomes a release that
+	// is rolled out and can be gone back to.
+	By string `json:"by,omitempty"`
 }
 
 // ReportSpecError says that a host's compose file is not in force, and why.
@@ -88,6 +91,8 @@ type Fail struct {
 	// Sick: its container runs and does not answer. Refused while another
 	// instance of the service is being replaced; see Cluster.MayGiveUp.
 	Sick bool `json:"sick,omitempty"`
+	// Blameless: the host is at fault, not what was to run.
+	Blameless bool `json:"blameless,omitempty"`
 }
 
 // Drain takes an instance out of service; it leaves when its requests are
@@ -232,6 +237,12 @@ func decodeCommand(it item) (Command, error) {
 		return read[ConfirmRoutes](it)
 	case "note":
 		return read[Note](it)
+	case "finish_rollout":
+		return read[FinishRollout](it)
+	case "pause_rollout":
+		return read[PauseRollout](it)
+	case "roll_back":
+		return read[RollBack](it)
 	}
 	return nil, fmt.Errorf("decode proposal: unknown command %q: the log was written by a newer supervisord", it.Kind)
 }

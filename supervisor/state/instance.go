@@ -107,6 +107,7 @@ func (cmd Fail) apply(ch *change) error {
 		f.TakenSlots = append(slices.Clone(f.TakenSlots), i.Slot)
 	}
 	ch.Failures = ch.Failures.Put(i.Service, f)
+	ch.blame(i, cmd)
 	ch.enter(i, Failed, cmd.Reason)
 	next := "it is replaced at once"
 	if wait := f.Retry.Sub(ch.now); wait > 0 {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -23,11 +22,11 @@ var writeOldLog = flag.Bool("write-old-log", false, "write the log of this versi
 // TestOldLogsGiveTheStateTheyGave replays logs as earlier versions wrote them.
 // What they gave then is in a file beside each: a command may be added, and may
 // get another field, but what was committed once means the same for ever, or
-// hosts of two versions would differ. There is a log for each version of the
-// format; none is ever edited.
+// hosts of two versions would differ. None is ever edited: what comes new gets
+// another log.
 func TestOldLogsGiveTheStateTheyGave(t *testing.T) {
 	if *writeOldLog {
-		keepOldLog(t, filepath.Join("testdata", "v1"))
+		keepOldLog(t, filepath.Join("testdata", "v1-releases"))
 	}
 	logs, err := filepath.Glob("testdata/v*.log")
 	if err != nil || len(logs) == 0 {
@@ -67,16 +66,24 @@ func TestOldLogsGiveTheStateTheyGave(t *testing.T) {
 	}
 }
 
-// TestTheNewestOldLogHasEveryCommand: a command that is in no log could change
+// TestTheOldLogsHaveEveryCommand: a command that is in no log could change
 // unnoticed.
-func TestTheNewestOldLogHasEveryCommand(t *testing.T) {
+func TestTheOldLogsHaveEveryCommand(t *testing.T) {
 	source, err := os.ReadFile("command.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.ReadFile("testdata/v1.log")
+	paths, err := filepath.Glob("testdata/v*.log")
 	if err != nil {
 		t.Fatal(err)
+	}
+	var log []byte
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log = append(log, data...)
 	}
 	kinds := regexp.MustCompile(`case "(\w+)":`).FindAllSubmatch(source, -1)
 	if len(kinds) < 10 {
@@ -84,7 +91,7 @@ func TestTheNewestOldLogHasEveryCommand(t *testing.T) {
 	}
 	for _, k := range kinds {
 		if !bytes.Contains(log, []byte(`"k":"`+string(k[1])+`"`)) {
-			t.Errorf("%s is not in it", k[1])
+			t.Errorf("%s is in none", k[1])
 		}
 	}
 }
@@ -118,28 +125,24 @@ func keepOldLog(t *testing.T, path string) {
 			t.Fatal(errs)
 		}
 	}
-	commit(state.Found{ID: "c1"}, host("a"), host("b"), host("c"))
-	commit(state.OpenCluster{Authority: state.Authority{Cert: "cert", Key: "key"}},
-		state.AddToken{ID: "t1", Hash: "h1", Expires: epoch.Add(time.Hour)}, state.AddToken{ID: "t2", Hash: "h2", Expires: epoch.Add(time.Hour)})
-	commit(state.RevokeToken{ID: "t2"}, state.Admit{Token: "t1", Server: "s-d", Host: "d"}, host("d"))
-	commit(state.SetSpec{Spec: spec("1"), Host: "a"})
-	commit(place("web", 1), state.Place{Service: "web", Slot: 2, Host: "b", Revision: "w-1", Why: "has the most room"},
-		state.Place{Service: "db", Slot: 1, Host: "c", Revision: "d"}, state.Place{Service: "worker", Slot: 1, Host: "d", Revision: "k-1"})
-	commit(state.Observe{ID: "web-1.5", Phase: state.Starting, Container: "x1", Address: "a:4000"},
-		state.Observe{ID: "web-1.5", Phase: state.Ready, Container: "x1", Address: "a:4000"},
-		state.Observe{ID: "web-2.5", Phase: state.Ready, Container: "x2", Address: "b:4000"},
-		state.Observe{ID: "db-1.5", Phase: state.Ready, Container: "x3"})
-	commit(state.Fail{ID: "worker-1.5", Reason: "exit 1"}, state.Note{Event: state.Event{Kind: state.EventSpecConflict, Host: "b", Message: "two edits"}})
-	commit(state.ScaleTo{Service: "web", Decision: autoscale.Decision{
-		At: now, From: 3, Wanted: 5, To: 5, Reason: autoscale.ReasonAboveThreshold,
-	}}, state.Hold{Service: "worker", Count: ptr(1)})
-	commit(state.ReportSpecError{Host: "b", Problem: "line 3: no such key"}, state.DrainHost{Name: "b"})
-	commit(state.Drain{ID: "web-2.5", Why: "its host b is being drained", KeepReady: 1},
-		state.ConfirmRoutes{Host: "a", Index: 9, Rejected: map[string]string{"web": "nginx says no"}})
-	commit(state.Gone{ID: "web-2.5"}, state.Gone{ID: "worker-1.5"}, state.ConfirmRoutes{Host: "a", Index: 10})
-	commit(state.LoseHost{Name: "c", Why: "silent for 10s"}, state.DrainHost{Name: "b", Off: true})
-	commit(state.FindHost{Name: "c"}, state.RemoveHost{Name: "d"})
-	commit(state.Place{Service: "web", Slot: 2, Host: "b", Revision: "w-1"}, state.Hold{Service: "worker"})
+	commit(state.Found{ID: "c1"}, host("a"), host("b"), state.SetSpec{Spec: spec("1"), Host: "a"})
+	commit(place("web", 1), place("web", 2))
+	commit(state.Observe{ID: "web-1.2", Phase: state.Ready, Container: "x1"}, state.Observe{ID: "web-2.2", Phase: state.Ready, Container: "x2"})
+	// A release that fails and is taken back.
+	commit(state.SetSpec{Spec: spec("2"), Base: 1, Host: "a", By: "an edit on a"})
+	commit(state.Place{Service: "web", Slot: 3, Host: "b", Revision: "w-2"})
+	commit(state.Fail{ID: "web-3.5", Reason: "the engine is away", Blameless: true})
+	commit(state.Place{Service: "web", Slot: 4, Host: "b", Revision: "w-2"})
+	commit(state.Fail{ID: "web-4.7", Reason: "exit 1"})
+	commit(state.RollBack{Revision: 2, To: 1, By: "supervisord", Failed: true, Why: "web-4 on b failed: exit 1"})
+	commit(state.FinishRollout{Revision: 3})
+	// One that is paused, and superseded by one that is well.
+	commit(state.SetSpec{Spec: spec("4"), Base: 3, Host: "b", By: "a deploy by root on b"})
+	commit(state.PauseRollout{Revision: 4, Why: "web-5 on b failed: exit 1"})
+	commit(state.SetSpec{Spec: spec("5"), Base: 4, Host: "b", By: "a deploy by root on b"})
+	commit(state.FinishRollout{Revision: 5})
+	// And one that is gone back from by hand.
+	commit(state.RollBack{Revision: 5, To: 3, By: "root on a"})
 	if err := os.WriteFile(path+".log", log.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,47 @@ type Service struct {
 	Drain time.Duration `json:"drain"`
 	// Placement says which hosts may run it.
 	Placement Placement `json:"placement,omitzero"`
+	// Update says how a new definition replaces the old one.
+	Update Update `json:"update,omitzero"`
 }
+
+// Update is deploy.update_config, and x-deploy.
+type Update struct {
+	// Parallelism is how many instances are replaced at once; 1 where zero.
+	Parallelism int `json:"parallelism,omitempty"`
+	// Delay is the pause between an instance that is ready and the next.
+	Delay time.Duration `json:"delay,omitempty"`
+	// Monitor is how long the last one must have served before the release
+	// counts as healthy; DefaultMonitor where zero.
+	Monitor time.Duration `json:"monitor,omitempty"`
+	// OnFailure says what to do when more than MaxFailureRatio of the
+	// service's instances have failed; OnFailureRollBack where empty.
+	OnFailure       OnFailure `json:"on_failure,omitempty"`
+	MaxFailureRatio float64   `json:"max_failure_ratio,omitempty"`
+	// StopFirst replaces instances by others in their place, where the new one
+	// comes first otherwise.
+	StopFirst bool `json:"stop_first,omitempty"`
+	// ReadyWithin is how long an instance may take from its container's start
+	// until it is ready, beyond the start period of its own health check;
+	// DefaultReadyWithin where zero.
+	ReadyWithin time.Duration `json:"ready_within,omitempty"`
+}
+
+// OnFailure is update_config.failure_action.
+type OnFailure string
+
+// What may be done when a release fails.
+const (
+	OnFailureRollBack OnFailure = "rollback"
+	OnFailurePause    OnFailure = "pause"
+	OnFailureContinue OnFailure = "continue"
+)
+
+// Defaults where the file says nothing.
+const (
+	DefaultMonitor     = 5 * time.Second
+	DefaultReadyWithin = time.Minute
+)
 
 // Placement is deploy.placement.
 type Placement struct {

@@ -22,7 +22,7 @@ var (
 	// ErrKilled is the cause to end an agent's context with, to have it killed
 	// instead of stopped.
 	ErrKilled = errors.New("killed with -9")
-	ErrDown   = errors.New("cannot connect to the engine")
+	ErrDown   = fmt.Errorf("cannot connect to the engine: %w", agent.ErrUnavailable)
 )
 
 // Options say how an engine behaves. The zero value is an engine of ordinary

@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+// rollout looks how the release on its way does: it is brought to an end when
+// all that it changes has served for long enough, and stopped or taken back
+// when too much of it has failed. The instances themselves are reconcile's.
+func (r *round) rollout() {
+	ro := r.Cluster.Rollout
+	if !ro.Active() {
+		return
+	}
+	for _, name := range ro.Services {
+		// The way back goes on whatever fails on it.
+		s, ok := r.Cluster.Spec.Services[name]
+		if ok && !ro.Back && r.tooManyFailed(s) {
+			r.giveUp(s)
+			return
+		}
+	}
+	if r.rolledOut() {
+		r.do(state.FinishRollout{Revision: ro.Revision}, "all of it has served for long enough")
+	}
+}
+
+func (r *round) tooManyFailed(s state.Service) bool {
+	failed := r.Cluster.Rollout.Failed[s.Name]
+	scale, _ := r.Cluster.Scales.Get(s.Name)
+	return s.Update.OnFailure != state.OnFailureContinue &&
+		float64(failed) > s.Update.MaxFailureRatio*float64(scale.Desired)
+}
+
+// giveUp takes a release back, or stops it where the file says so or where
+// there is nothing to go back to.
+func (r *round) giveUp(s state.Service) {
+	ro := r.Cluster.Rollout
+	if s.Update.OnFailure == state.OnFailurePause {
+		r.do(state.PauseRollout{Revision: ro.Revision, Why: ro.Last}, "failed")
+		return
+	}
+	if _, kept := r.Cluster.Releases.Get(state.ReleaseKey(ro.Good)); ro.Good == 0 || !kept {
+		why := ro.Last + "; there is no healthy revision to go back to"
+		r.do(state.PauseRollout{Revision: ro.Revision, Why: why}, "failed")
+		return
+	}
+	r.do(state.RollBack{Revision: ro.Revision, To: ro.Good, By: "supervisord", Failed: true, Why: ro.Last}, "failed")
+}
+
+// rolledOut says whether every instance of every service that the release
+// changes is of it, and has served for as long as is watched.
+func (r *round) rolledOut() bool {
+	for _, name := range r.Cluster.Rollout.Services {
+		s, ok := r.Cluster.Spec.Services[name]
+		if !ok {
+			continue
+		}
+		scale, _ := r.Cluster.Scales.Get(name)
+		var newest time.Time
+		ready := 0
+		for i := range r.Cluster.Of(name) {
+			switch {
+			case !i.Active():
+				continue
+			case i.Phase != state.Ready, i.Revision != s.Hash:
+				return false
+			}
+			ready++
+			if i.PhaseAt.After(newest) {
+				newest = i.PhaseAt
+			}
+		}
+		if ready < scale.Desired {
+			return false
+		}
+		if until := newest.Add(cmp.Or(s.Update.Monitor, state.DefaultMonitor)); ready > 0 && r.Now.Before(until) {
+			r.wake(until)
+			return false
+		}
+	}
+	return true
+}
+
+// surge is how many instances more than wanted there may be while outdated
+// ones are replaced: as many as are replaced at once, the new ones first.
+func (r *round) surge(s state.Service, outdated int) int {
+	if outdated == 0 || s.Stateful || s.Update.StopFirst || r.stopped(s) {
+		return 0
+	}
+	return min(outdated, max(1, s.Update.Parallelism))
+}
+
+// stopped says that no instance of a service is replaced now because its
+// release is paused.
+func (r *round) stopped(s state.Service) bool {
+	return r.Cluster.Rollout.Paused && r.Cluster.Rollout.Of(s.Name)
+}
+
+// pausing says whether the pause between two replacements goes on.
+func (r *round) pausing(s state.Service) bool {
+	if s.Update.Delay == 0 {
+		return false
+	}
+	for i := range r.Cluster.Of(s.Name) {
+		if i.Phase != state.Ready || i.Revision != s.Hash || i.PhaseAt.Before(r.Cluster.Rollout.Began) {
+			continue
+		}
+		if until := i.PhaseAt.Add(s.Update.Delay); r.Now.Before(until) {
+			r.wake(until)
+			return true
+		}
+	}
+	return false
+}
+
+// stopFirst drains outdated instances that serve, where the operator wants the
+// new ones in their places: as many at once as are replaced at once.
+func (r *round) stopFirst(s state.Service, want int) {
+	if !s.Update.StopFirst || s.Stateful || r.stopped(s) || r.pausing(s) {
+		return
+	}
+	var outdated []state.Instance
+	missing := want
+	for i := range r.Cluster.Of(s.Name) {
+		if i.Phase != state.Ready {
+			continue
+		}
+		missing--
+		if r.unwanted(s, i) != "" {
+			outdated = append(outdated, i)
+		}
+	}
+	n := min(len(outdated), max(1, s.Update.Parallelism)-max(0, missing))
+	slices.SortFunc(outdated, func(a, b state.Instance) int { return cmp.Compare(a.Slot, b.Slot) })
+	for _, i := range outdated[:max(0, n)] {
+		r.do(state.Drain{ID: i.ID, Why: r.unwanted(s, i)}, "outdated")
+	}
+}
