@@ -91,6 +91,10 @@ func (b *builder) service(name string) state.Service {
 	s.DependsOn = dependencies(config)
 	if d := v.get("deploy"); d != nil {
 		s.Placement = readPlacement(d.get("placement"))
+		s.Update = readUpdate(d.get("update_config"))
+	}
+	if x := v.get("x-deploy"); x != nil {
+		readDeploy(b.report, p.child("x-deploy"), x, &s.Update)
 	}
 	b.replicas(p, &s, config)
 	if s.Drain = drain; drain == 0 && s.Ingress != nil {

@@ -87,8 +87,9 @@ func serviceKeys() map[string]shape {
 		"deploy":            deployRules().check,
 		"extends":           extends,
 		"x-autoscale":       anything, // readAutoscale,
-		"x-ingress":         anything, // readIngress and
-		"x-database":        anything, // readDatabase check these
+		"x-ingress":         anything, // readIngress,
+		"x-database":        anything, // readDatabase and
+		"x-deploy":          anything, // readDeploy check these
 	}
 }
 
@@ -156,12 +157,13 @@ func deployRules() rules {
 	}
 	return rules{
 		known: map[string]shape{
-			"replicas":  integer(0, mostInstances),
-			"placement": placementRules().check,
-			"resources": rules{known: map[string]shape{"limits": limits.check, "reservations": reservations.check}}.check,
+			"replicas":      integer(0, mostInstances),
+			"placement":     placementRules().check,
+			"update_config": updateRules().check,
+			"resources":     rules{known: map[string]shape{"limits": limits.check, "reservations": reservations.check}}.check,
 		},
 		refused: map[string]string{
-			"mode": "", "labels": "use the service's labels", "update_config": "", "rollback_config": "",
+			"mode": "", "labels": "use the service's labels", "rollback_config": "the way back is made as update_config says",
 			"restart_policy": "an instance that ends is always replaced", "endpoint_mode": "",
 		},
 	}

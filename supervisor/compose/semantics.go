@@ -39,6 +39,9 @@ func (b *builder) checkStateful(p place, s state.Service) {
 		return
 	}
 	const why = "the service writes to a volume or to a directory of the host, so it runs once"
+	if o := b.root.get("services").get(s.Name).get("deploy").get("update_config").get("order"); o != nil && o.text == "start-first" {
+		b.at(p.child("deploy", "update_config", "order"), o, "the service owns data, of which there must never be two", "stop-first")
+	}
 	switch {
 	case s.Autoscale != nil:
 		b.path(p.child("x-autoscale"), why, "no x-autoscale, or mounts that are read-only")
