@@ -20,7 +20,8 @@ type desk struct {
 	members interface {
 		AddNonvoter(ctx context.Context, id, address string) error
 	}
-	logs func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
+	logs  func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
+	fetch func(ctx context.Context, image string) error
 }
 
 var _ peer.Node = desk{}
@@ -124,6 +125,9 @@ func (d desk) Points(_ context.Context, q peer.PointsQuery) ([]peer.Point, error
 	}
 	return out, nil
 }
+
+// Fetch implements peer.Node.
+func (d desk) Fetch(ctx context.Context, image string) error { return d.fetch(ctx, image) }
 
 // Logs implements peer.Node.
 func (d desk) Logs(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {

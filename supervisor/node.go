@@ -49,7 +49,9 @@ type parts struct {
 	file specFile
 	// logs writes the log of an instance on this host.
 	logs func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
-	log  *slog.Logger
+	// fetch makes an image be on this host.
+	fetch func(ctx context.Context, image string) error
+	log   *slog.Logger
 }
 
 // node is the part of one host in the cluster, without the edges that only a

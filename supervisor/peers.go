@@ -18,6 +18,7 @@ type peers interface {
 	Standing(ctx context.Context, address string) (peer.Standing, error)
 	Enter(ctx context.Context, address string, e peer.Entry) error
 	Points(ctx context.Context, address string, q peer.PointsQuery) ([]peer.Point, error)
+	Fetch(ctx context.Context, address, image string) error
 	Logs(ctx context.Context, address string, q peer.LogQuery, stdout, stderr io.Writer) error
 	Ping(ctx context.Context, address string) error
 }

@@ -210,6 +210,10 @@ func (p simPeers) Points(ctx context.Context, address string, q peer.PointsQuery
 	return simCall(ctx, p, address, func(d desk) ([]peer.Point, error) { return d.Points(ctx, q) })
 }
 
+func (p simPeers) Fetch(context.Context, string, string) error {
+	return fmt.Errorf("fetch: %w", os.ErrInvalid)
+}
+
 func (p simPeers) Logs(context.Context, string, peer.LogQuery, io.Writer, io.Writer) error {
 	return fmt.Errorf("logs: %w", os.ErrInvalid)
 }

@@ -198,7 +198,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	p := probe.New()
 	all := parts{
 		self: self, listen: o.Nginx.Listen, status: o.Nginx.Status, grace: o.HostGrace,
-		store: s.store, replica: r, engine: s.engine, logs: s.logsHere,
+		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, fetch: s.engine.Fetch,
 		balance: &balancer{options: o.Nginx, engine: s.engine, replica: r, log: o.Log.With("part", "nginx")},
 		prober:  prober{p}, sampler: s.sampler, connections: sample.Connections,
 		file: newSpecFile(o.Config, o.StateDir), log: o.Log,

@@ -27,6 +27,9 @@ func constructors() []func(env) *cobra.Command {
 		newEvents,
 		newWhy,
 		newScale,
+		newDeploy,
+		newRollback,
+		newRevisions,
 		newLogs,
 		newVersion,
 	}

@@ -18,6 +18,9 @@ type Backend interface {
 	// Propose commits commands together; one error each, nil where carried
 	// out. err says why nothing is known to be committed.
 	Propose(ctx context.Context, cmds ...state.Command) (refused []error, err error)
+	// Deploy puts a compose file in force, after a look whether it can be, and
+	// returns its revision. An *Error says what is wrong with it.
+	Deploy(ctx context.Context, d Deploy) (revision uint64, err error)
 	// NewToken makes a token for hosts to join with, and says where.
 	// ErrClosedCluster where no host can join.
 	NewToken(ctx context.Context, ttl time.Duration) (NewToken, error)

@@ -89,12 +89,15 @@ func readScale(r *http.Request) (Scale, error) {
 }
 
 // readBody reads one JSON value of a known form.
-func readBody(r *http.Request, into any) error {
+func readBody(r *http.Request, into any) error { return readBodyOf(r, maxBody, into) }
+
+// readBodyOf is readBody with a limit of its own.
+func readBodyOf(r *http.Request, limit int64, into any) error {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Message: "the body's Content-Type is not application/json"}
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, limit))
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(into)
 	if err == nil {

@@ -11,7 +11,8 @@ import (
 var (
 	// ErrUnreachable: there was no answer at all.
 	ErrUnreachable = errors.New("the daemon cannot be reached")
-	// ErrInvalid: the request makes no sense (400, 405, 413, 415).
+	// ErrInvalid: the request, or a file in it, makes no sense (400, 405, 413,
+	// 415, 422).
 	ErrInvalid = errors.New("invalid request")
 	// ErrForbidden: this caller may not do that (401, 403, 421).
 	ErrForbidden = errors.New("not allowed")
@@ -43,7 +44,7 @@ func (e *Error) Is(target error) bool { return target == sentinel(e.Status) }
 
 func sentinel(status int) error {
 	switch status {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return ErrInvalid
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest:
 		return ErrForbidden

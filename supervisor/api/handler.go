@@ -82,6 +82,7 @@ func (s *server) routes() *http.ServeMux {
 		"GET /v1/decisions":                    s.decisions,
 		"GET /v1/decisions/{service}":          s.decision,
 		"GET /v1/events":                       s.events,
+		"GET /v1/revisions":                    s.releases,
 	} {
 		mux.HandleFunc(pattern, s.answer(h))
 	}
@@ -94,6 +95,10 @@ func (s *server) routes() *http.ServeMux {
 		"POST /v1/hosts/{name}/drain":  s.changeHost(drainHost),
 		"POST /v1/hosts/{name}/resume": s.changeHost(resumeHost),
 		"POST /v1/hosts/{name}/remove": s.changeHost(removeHost),
+		"POST /v1/deploy":              s.deploy,
+		"POST /v1/rollback":            s.rollback,
+		// Its text may hold secrets.
+		"GET /v1/revisions/{revision}": s.oneRelease,
 		"GET /v1/tokens":               s.tokens,
 		"POST /v1/tokens":              s.createToken,
 		"DELETE /v1/tokens/{id}":       s.revokeToken,

@@ -57,6 +57,12 @@ func (c *Client) Points(ctx context.Context, address string, q PointsQuery) ([]P
 	return call[[]Point](ctx, c, address, pathPoints, q)
 }
 
+// Fetch is Node's.
+func (c *Client) Fetch(ctx context.Context, address, image string) error {
+	_, err := call[none](ctx, c, address, pathFetch, fetchBody{image})
+	return err
+}
+
 // Ping asks whether the daemon at an address answers at all.
 func (c *Client) Ping(ctx context.Context, address string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+pathPing, nil)

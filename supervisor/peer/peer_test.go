@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -42,6 +43,13 @@ func (n *node) Enter(_ context.Context, e peer.Entry) error { n.entered = e; ret
 func (n *node) Points(_ context.Context, q peer.PointsQuery) ([]peer.Point, error) {
 	return []peer.Point{{At: q.From, CPU: .5}}, n.err
 }
+func (n *node) Fetch(_ context.Context, image string) error {
+	if image != "acme/web:2" {
+		return fmt.Errorf("no image %s", image)
+	}
+	return nil
+}
+
 func (n *node) Logs(_ context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {
 	_, err := io.WriteString(stdout, strings.Repeat("o", q.Tail))
 	_, err2 := io.WriteString(stderr, "e")
@@ -110,6 +118,12 @@ func TestALogComesWholeAndItsEndIsKnown(t *testing.T) {
 	n := &node{}
 	c, at := serve(t, n)
 	var out, errs bytes.Buffer
+	if err := c.Fetch(t.Context(), at, "acme/web:2"); err != nil {
+		t.Error(err)
+	}
+	if err := c.Fetch(t.Context(), at, "acme/web:3"); err == nil || !strings.Contains(err.Error(), "no image acme/web:3") {
+		t.Errorf("an image that is nowhere: %v", err)
+	}
 	if err := c.Logs(t.Context(), at, peer.LogQuery{Tail: size}, &out, &errs); err != nil || out.Len() != size || errs.String() != "e" {
 		t.Errorf("%d bytes and %q: %v", out.Len(), errs.String(), err)
 	}

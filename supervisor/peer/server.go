@@ -18,6 +18,7 @@ const (
 	pathStanding = "/rpc/v1/standing"
 	pathEnter    = "/rpc/v1/enter"
 	pathPoints   = "/rpc/v1/points"
+	pathFetch    = "/rpc/v1/fetch"
 	pathLogs     = "/rpc/v1/logs"
 	pathPing     = "/rpc/v1/ping"
 )
@@ -37,6 +38,10 @@ type answer[T any] struct {
 
 type recallBody struct {
 	Span time.Duration `json:"span"`
+}
+
+type fetchBody struct {
+	Image string `json:"image"`
 }
 
 type none struct{}
@@ -64,6 +69,9 @@ func Handler(n Node, caller func(*http.Request) string, log *slog.Logger) http.H
 	})
 	serve(mux, log, pathPoints, func(r *http.Request, body PointsQuery) ([]Point, error) {
 		return n.Points(r.Context(), body)
+	})
+	serve(mux, log, pathFetch, func(r *http.Request, body fetchBody) (none, error) {
+		return none{}, n.Fetch(r.Context(), body.Image)
 	})
 	mux.HandleFunc("POST "+pathLogs, func(w http.ResponseWriter, r *http.Request) { serveLogs(n, w, r) })
 	mux.HandleFunc("GET "+pathPing, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })

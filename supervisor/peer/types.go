@@ -29,6 +29,8 @@ type Node interface {
 	Enter(ctx context.Context, e Entry) error
 	// Points returns the recorded use of an instance on this host.
 	Points(ctx context.Context, q PointsQuery) ([]Point, error)
+	// Fetch makes an image be on this host.
+	Fetch(ctx context.Context, image string) error
 	// Logs writes the log of an instance on this host.
 	Logs(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -140,4 +141,33 @@ func (r *round) stopFirst(s state.Service, want int) {
 	for _, i := range outdated[:max(0, n)] {
 		r.do(state.Drain{ID: i.ID, Why: r.unwanted(s, i)}, "outdated")
 	}
+}
+
+// Short says, by service, why a spec could not be rolled out: there is no room
+// for the first instance of a new definition. Those in place keep theirs until
+// the new one serves, but where the old one is stopped first.
+func Short(c state.Cluster, next state.Spec) map[string]string {
+	short := map[string]string{}
+	free := RoomsOf(c)
+	for _, name := range slices.Sorted(maps.Keys(next.Services)) {
+		s, old := next.Services[name], c.Spec.Services[name]
+		scale, known := c.Scales.Get(name)
+		switch {
+		case s.Hash == old.Hash, known && scale.Desired == 0, !known && s.Replicas == 0:
+			continue
+		case known && (s.Stateful || s.Update.StopFirst):
+			continue
+		}
+		var home string
+		if at, ok := c.Homes.Get(name); ok && s.Stateful {
+			home = at.Host
+		}
+		host, why := free.Choose(s, home, "")
+		if host == "" {
+			short[name] = why
+			continue
+		}
+		free[host].take(name, s)
+	}
+	return short
 }

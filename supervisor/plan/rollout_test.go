@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/supervisord/supervisord/supervisor/plan"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -260,5 +263,43 @@ func TestAPausedReleaseReplacesNothing(t *testing.T) {
 	}
 	if n := count(w.Cluster, state.Ready); n != 4 {
 		t.Errorf("%d serve, want 4", n)
+	}
+}
+
+func TestARolloutNeedsRoomForTheFirstNewInstance(t *testing.T) {
+	sized := func(hash string, gib int64) state.Service {
+		s := web(hash, 3)
+		s.Container.Resources.MemoryLimit = gib << 30
+		return s
+	}
+	stopFirst := sized("v2", 4)
+	stopFirst.Update.StopFirst = true
+	idle := sized("v2", 64)
+	idle.Name, idle.Replicas = "idle", 0
+	other := sized("v1", 9)
+	other.Name = "other"
+	// Three of 2 GiB leave 2 of 8.
+	w := healthy(t, sized("v1", 2))
+	for _, tc := range []struct {
+		name string
+		next []state.Service
+		want map[string]string
+	}{
+		{"unchanged", []state.Service{sized("v1", 2)}, map[string]string{}},
+		{"it fits", []state.Service{sized("v2", 2)}, map[string]string{}},
+		{"too large", []state.Service{sized("v2", 3)}, map[string]string{"web": "no host fits: a has 2048 MiB of memory free, 3072 MiB are needed"}},
+		{"the old one makes room", []state.Service{stopFirst}, map[string]string{}},
+		{"none are wanted", []state.Service{sized("v1", 2), idle}, map[string]string{}},
+		{"a new one", []state.Service{sized("v1", 2), other}, map[string]string{"other": "no host fits: a has 2048 MiB of memory free, 9216 MiB are needed"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			next := state.Spec{Services: map[string]state.Service{}}
+			for _, s := range tc.next {
+				next.Services[s.Name] = s
+			}
+			if diff := cmp.Diff(tc.want, plan.Short(w.Cluster, next)); diff != "" {
+				t.Errorf("short (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -207,4 +209,29 @@ func (b *Backend) NewToken(ctx context.Context, ttl time.Duration) (api.NewToken
 	t := api.NewToken{ID: "t" + ttl.String(), Token: "SVD1-t" + ttl.String() + "-secret-print", Address: "10.0.0.1:7946", Expires: b.Now().Add(ttl)}
 	refused, err := b.Propose(ctx, state.AddToken{ID: t.ID, Hash: "hash", Expires: t.Expires})
 	return t, errors.Join(append(refused, err)...)
+}
+
+// Deploy implements api.Backend: of a text only its first line counts, which
+// makes it another spec.
+func (b *Backend) Deploy(ctx context.Context, d api.Deploy) (uint64, error) {
+	c, _ := b.State()
+	if strings.HasPrefix(d.Text, "wrong") {
+		return 0, &api.Error{Status: http.StatusUnprocessableEntity, Message: "docker-compose.prod.yml:1:1: wrong"}
+	}
+	spec := c.Spec
+	spec.Services = maps.Clone(spec.Services)
+	if d.Text != "" {
+		spec.Source, spec.Hash = d.Text, d.Text
+	}
+	for service, image := range d.Images {
+		s := spec.Services[service]
+		s.Container.Image, s.Hash = image, image
+		spec.Services[service] = s
+		spec.Hash += image
+	}
+	if spec.Hash == c.Spec.Hash {
+		return c.Spec.Revision, nil
+	}
+	refused, err := b.Propose(ctx, state.SetSpec{Spec: spec, Base: c.Spec.Revision, Host: "alpha", By: d.By})
+	return c.Spec.Revision + 1, errors.Join(append(refused, err)...)
 }

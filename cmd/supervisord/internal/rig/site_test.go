@@ -133,15 +133,19 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-func (s *site) write(image, keys string) {
-	s.t.Helper()
-	text := "services:\n  backend:\n    image: " + image + "\n    environment: {WORK_MS: \"5\"}\n" + keys + `
+// file is a compose file of one backend.
+func (s *site) file(image, environment, keys string) string {
+	return "services:\n  backend:\n    image: " + image + "\n    environment: {" + environment + "}\n" + keys + `
     x-ingress:
       hosts: [_]
       port: 4000
       health: {path: /admin/monitoring/health, every: ` + s.healthEvery + `}
 `
-	if err := s.WriteCompose(text); err != nil {
+}
+
+func (s *site) write(image, keys string) {
+	s.t.Helper()
+	if err := s.WriteCompose(s.file(image, `WORK_MS: "5"`, keys)); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -1,0 +1,36 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+)
+
+// Deploy puts a compose file in force. It may take as long as the images take
+// to be pulled.
+func (c *Client) Deploy(ctx context.Context, d Deploy) (Deployed, error) {
+	patient := *c
+	if transport, ok := c.http.Transport.(*http.Transport); ok {
+		transport = transport.Clone()
+		transport.ResponseHeaderTimeout = 0
+		defer transport.CloseIdleConnections()
+		patient.http = &http.Client{Transport: transport}
+	}
+	return send[Deployed](ctx, &patient, http.MethodPost, "v1/deploy", d)
+}
+
+// Rollback brings back an earlier revision.
+func (c *Client) Rollback(ctx context.Context, r Rollback) (Deployed, error) {
+	return send[Deployed](ctx, c, http.MethodPost, "v1/rollback", r)
+}
+
+// Releases asks for the revisions that are kept, the newest first.
+func (c *Client) Releases(ctx context.Context) (Releases, error) {
+	return get[Releases](ctx, c, "v1/revisions", nil)
+}
+
+// Release asks for one revision, with its text; ErrNotFound where it is not
+// kept.
+func (c *Client) Release(ctx context.Context, revision uint64) (Release, error) {
+	return get[Release](ctx, c, "v1/revisions/"+strconv.FormatUint(revision, 10), nil)
+}
