@@ -125,7 +125,7 @@ func (d *daemon) end() error {
 
 // variables are those of all flags, as the script has set them.
 func variables(ts *testscript.TestScript) []string {
-	names := map[string]bool{"NO_COLOR": true, "PATH": true}
+	names := map[string]bool{"NO_COLOR": true, "PATH": true, "SUDO_USER": true}
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
 		add := func(f *pflag.Flag) { names[variable(f.Name)] = true }

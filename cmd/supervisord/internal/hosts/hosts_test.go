@@ -45,6 +45,7 @@ func TestHosts(t *testing.T) {
 		{"an edit on another host", true, edit},
 		{"drain a host", true, drain},
 		{"a rolling upgrade", true, upgrade},
+		{"deploys, good and bad, and the leader is killed", true, deploys},
 		{"everything restarts", true, restartAll},
 		{"a host leaves and joins again", true, leave},
 		{"a quorum is lost for good", true, recoverAlone},
@@ -285,6 +286,52 @@ func upgrade(s *scene) {
 		}
 		if st, err := h.Status(s.Context()); err != nil || !strings.Contains(st.Version, "0.0.2") {
 			s.Errorf("%s runs %q: %v", h.Name, st.Version, err)
+		}
+	}
+	s.lossless(end(), s.Hosts...)
+}
+
+// deploys has a release that is well, one that is not, and one in whose midst
+// the leader is killed.
+func deploys(s *scene) {
+	with := func(environment string) string {
+		return strings.Replace(file, "    user:", "    environment: {"+environment+"}\n    user:", 1)
+	}
+	deploy := func(h *hosts.Host, text string) (string, error) {
+		begin := time.Now()
+		out, err := h.Feed(s.Context(), strings.NewReader(text), "supervisord", "deploy", "-f", "-")
+		s.Logf("%s after %s, error %v", strings.TrimSpace(out), time.Since(begin).Round(100*time.Millisecond), err)
+		return out, err
+	}
+	end := s.load()
+	leader := s.leader()
+	other := s.without(leader)[0]
+	if out, err := deploy(other, with(`WORK_MS: "6"`)); err != nil || !strings.Contains(out, "is healthy") {
+		s.Errorf("a good release: %s %v", out, err)
+	}
+	if out, err := deploy(other, with(`WORK_MS: "many"`)); err == nil || !strings.Contains(err.Error(), "failed and was taken back") {
+		s.Errorf("a bad release: %s %v", out, err)
+	}
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := deploy(other, with(`WORK_MS: "7"`))
+		ended <- err
+	}()
+	time.Sleep(1500 * time.Millisecond)
+	s.must(leader.KillDaemon(s.Context()))
+	if err := <-ended; err != nil {
+		s.Errorf("the release in whose midst the leader was killed: %v", err)
+	}
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	for _, h := range s.Hosts {
+		for _, id := range strings.Fields(s.exec(h, "docker", "ps", "-q")) {
+			if env := s.exec(h, "docker", "inspect", "-f", "{{.Config.Env}}", id); !strings.Contains(env, "WORK_MS=7") {
+				s.Errorf("%s on %s has %s", id, h.Name, env)
+			}
+		}
+		if text := s.exec(h, "cat", "/etc/supervisord/docker-compose.prod.yml"); text != with(`WORK_MS: "7"`) {
+			s.Errorf("the file on %s:\n%s", h.Name, text)
 		}
 	}
 	s.lossless(end(), s.Hosts...)
