@@ -20,8 +20,16 @@ type desk struct {
 	members interface {
 		AddNonvoter(ctx context.Context, id, address string) error
 	}
-	logs  func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
-	fetch func(ctx context.Context, image string) error
+	logs   func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
+	images images
+}
+
+// images are the engine's.
+type images interface {
+	// Fetch makes an image be on this host.
+	Fetch(ctx context.Context, ref string) error
+	// Save writes one that is.
+	Save(ctx context.Context, ref string, to io.Writer) error
 }
 
 var _ peer.Node = desk{}
@@ -127,7 +135,12 @@ func (d desk) Points(_ context.Context, q peer.PointsQuery) ([]peer.Point, error
 }
 
 // Fetch implements peer.Node.
-func (d desk) Fetch(ctx context.Context, image string) error { return d.fetch(ctx, image) }
+func (d desk) Fetch(ctx context.Context, image string) error { return d.images.Fetch(ctx, image) }
+
+// Image implements peer.Node.
+func (d desk) Image(ctx context.Context, image string, to io.Writer) error {
+	return d.images.Save(ctx, image, to)
+}
 
 // Logs implements peer.Node.
 func (d desk) Logs(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {

@@ -46,7 +46,7 @@ const (
 func (m *member) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return m.wire.Serve(ctx, peer.Handler(desk{m.node, m.store, m.parts.logs, m.parts.fetch}, wire.Peer, m.log), porter{m.node})
+		return m.wire.Serve(ctx, peer.Handler(desk{m.node, m.store, m.parts.logs, m.parts.images}, wire.Peer, m.log), porter{m.node})
 	})
 	g.Go(func() error { return m.enter(ctx) })
 	g.Go(func() error { return m.open(ctx) })

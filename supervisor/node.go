@@ -48,10 +48,9 @@ type parts struct {
 	dial func(ctx context.Context, address string) error
 	file specFile
 	// logs writes the log of an instance on this host.
-	logs func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
-	// fetch makes an image be on this host.
-	fetch func(ctx context.Context, image string) error
-	log   *slog.Logger
+	logs   func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
+	images images
+	log    *slog.Logger
 }
 
 // node is the part of one host in the cluster, without the edges that only a

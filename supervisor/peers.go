@@ -19,6 +19,7 @@ type peers interface {
 	Enter(ctx context.Context, address string, e peer.Entry) error
 	Points(ctx context.Context, address string, q peer.PointsQuery) ([]peer.Point, error)
 	Fetch(ctx context.Context, address, image string) error
+	Image(ctx context.Context, address, image string, to io.Writer) error
 	Logs(ctx context.Context, address string, q peer.LogQuery, stdout, stderr io.Writer) error
 	Ping(ctx context.Context, address string) error
 }

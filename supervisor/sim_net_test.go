@@ -214,6 +214,10 @@ func (p simPeers) Fetch(context.Context, string, string) error {
 	return fmt.Errorf("fetch: %w", os.ErrInvalid)
 }
 
+func (p simPeers) Image(context.Context, string, string, io.Writer) error {
+	return fmt.Errorf("image: %w", os.ErrInvalid)
+}
+
 func (p simPeers) Logs(context.Context, string, peer.LogQuery, io.Writer, io.Writer) error {
 	return fmt.Errorf("logs: %w", os.ErrInvalid)
 }

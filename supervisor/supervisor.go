@@ -79,7 +79,7 @@ func New(ctx context.Context, o Options) (s *Supervisor, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: cluster, Log: o.Log.With("part", "engine")}); err != nil {
+	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: cluster, Obtain: s.obtain, Log: o.Log.With("part", "engine")}); err != nil {
 		return s, fmt.Errorf("container engine: %w", err)
 	}
 	return s, s.assemble(ctx, m, replica)
@@ -198,7 +198,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	p := probe.New()
 	all := parts{
 		self: self, listen: o.Nginx.Listen, status: o.Nginx.Status, grace: o.HostGrace,
-		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, fetch: s.engine.Fetch,
+		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, images: s.engine,
 		balance: &balancer{options: o.Nginx, engine: s.engine, replica: r, log: o.Log.With("part", "nginx")},
 		prober:  prober{p}, sampler: s.sampler, connections: sample.Connections,
 		file: newSpecFile(o.Config, o.StateDir), log: o.Log,

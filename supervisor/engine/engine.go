@@ -25,7 +25,10 @@ type Options struct {
 	Timeout time.Duration
 	// PullTimeout bounds the download of an image; 5 min by default.
 	PullTimeout time.Duration
-	Log         *slog.Logger
+	// Obtain gets an image that is not on this host; Pull where it is nil. Its
+	// error is agent.ErrNoImage where the image cannot be had.
+	Obtain func(ctx context.Context, ref string) error
+	Log    *slog.Logger
 }
 
 // Engine is the Docker engine of this host. All methods are safe for
@@ -34,6 +37,7 @@ type Engine struct {
 	cluster     string
 	timeout     time.Duration
 	pullTimeout time.Duration
+	obtain      func(ctx context.Context, ref string) error
 	log         *slog.Logger
 	dial        func() (*client.Client, error)
 	// current is replaced when the engine comes back with another version.
@@ -75,6 +79,9 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 		pullTimeout: positive(o.PullTimeout, defaultPullTimeout),
 		log:         o.Log,
 		dial:        func() (*client.Client, error) { return client.NewClientWithOpts(opts...) },
+	}
+	if e.obtain = o.Obtain; e.obtain == nil {
+		e.obtain = e.Pull
 	}
 	c, err := e.dial()
 	if err != nil {

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -91,7 +89,7 @@ func (e *Engine) create(ctx, late context.Context, l agent.Launch, c creation) (
 			return "", fmt.Errorf("%w: %w", agent.ErrNameTaken, err)
 		case noImage(err) && !pulled:
 			pulled = true
-			if err := e.pull(ctx, l.Spec.Image); err != nil {
+			if err := e.obtain(ctx, l.Spec.Image); err != nil {
 				return "", err
 			}
 		case noImage(err):
@@ -187,9 +185,9 @@ func (e *Engine) connect(ctx context.Context, id, name string, aliases []string)
 	return e.api().NetworkConnect(short, name, id, &network.EndpointSettings{Aliases: aliases})
 }
 
-// pull fetches an image. Its error is agent.ErrNoImage with the registry's
+// Pull downloads an image, without credentials. Its error is agent.ErrNoImage with the registry's
 // words, unless the caller's context has ended.
-func (e *Engine) pull(ctx context.Context, ref string) error {
+func (e *Engine) Pull(ctx context.Context, ref string) error {
 	limited, cancel := context.WithTimeout(ctx, e.pullTimeout)
 	defer cancel()
 	e.log.InfoContext(ctx, "pulling an image that is not on this host", "image", ref)
@@ -211,19 +209,5 @@ func (e *Engine) pullWithin(ctx context.Context, ref string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, progress.Close()) }()
-	// The answer's status is sent before the download begins, so a failure is
-	// a line of the progress.
-	for lines := json.NewDecoder(progress); ; {
-		var line struct {
-			Error string `json:"error"`
-		}
-		switch err := lines.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("read progress: %w", err)
-		case line.Error != "":
-			return errors.New(line.Error)
-		}
-	}
+	return readProgress(progress, nil)
 }

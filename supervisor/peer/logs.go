@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// A log is sent as frames: one byte that says what it is, four that say how
+// A log or an image is sent as frames: one byte that says what it is, four that say how
 // long, big-endian, and the bytes. The last frame is the end, with an error's
-// text or empty; a log without one was cut off.
+// text or empty; what has none was cut off.
 const (
 	frameOut byte = iota + 1
 	frameErr
@@ -46,15 +46,15 @@ func (w *frameWriter) frame(kind byte, p []byte) error {
 }
 
 // of is one of the two streams.
-func (w *frameWriter) of(kind byte) io.Writer { return stream{w, kind} }
+func (w *frameWriter) of(kind byte) io.Writer { return half{w, kind} }
 
-type stream struct {
+type half struct {
 	*frameWriter
 	kind byte
 }
 
 // Write implements io.Writer.
-func (s stream) Write(p []byte) (n int, err error) {
+func (s half) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		part := p[n:min(len(p), n+maxFrame)]
 		if err := s.frame(s.kind, part); err != nil {
@@ -65,28 +65,51 @@ func (s stream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func serveLogs(n Node, w http.ResponseWriter, r *http.Request) {
-	var q LogQuery
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&q); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	out := &frameWriter{out: w, rc: http.NewResponseController(w)}
-	err := n.Logs(r.Context(), q, out.of(frameOut), out.of(frameErr))
-	if r.Context().Err() != nil {
-		return
-	}
+// stream serves a call whose answer is two streams.
+func stream[In any](mux *http.ServeMux, path string, call func(ctx context.Context, in In, stdout, stderr io.Writer) error) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&in); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		out := &frameWriter{out: w, rc: http.NewResponseController(w)}
+		err := call(r.Context(), in, out.of(frameOut), out.of(frameErr))
+		if r.Context().Err() == nil {
+			out.end(err)
+		}
+	})
+}
+
+// end sends the last frame.
+func (w *frameWriter) end(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
 	// Where this fails, the caller misses the end and says so.
-	_ = out.frame(frameEnd, []byte(text))
+	_ = w.frame(frameEnd, []byte(text))
 }
 
 // Logs is Node's.
-func (c *Client) Logs(ctx context.Context, address string, q LogQuery, stdout, stderr io.Writer) (err error) {
-	response, err := c.post(ctx, address, pathLogs, q)
+func (c *Client) Logs(ctx context.Context, address string, q LogQuery, stdout, stderr io.Writer) error {
+	if err := c.stream(ctx, address, pathLogs, q, stdout, stderr); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	return nil
+}
+
+// Image is Node's.
+func (c *Client) Image(ctx context.Context, address, image string, to io.Writer) error {
+	if err := c.stream(ctx, address, pathImage, fetchBody{image}, to, io.Discard); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	return nil
+}
+
+// stream makes a call whose answer is two streams.
+func (c *Client) stream(ctx context.Context, address, path string, body any, stdout, stderr io.Writer) (err error) {
+	response, err := c.post(ctx, address, path, body)
 	if err != nil {
 		return err
 	}
@@ -97,7 +120,7 @@ func (c *Client) Logs(ctx context.Context, address string, q LogQuery, stdout, s
 	for {
 		kind, p, err := readFrame(response.Body)
 		if err != nil {
-			return fmt.Errorf("the log from %s was cut off: %w", address, err)
+			return fmt.Errorf("the answer of %s was cut off: %w", address, err)
 		}
 		switch kind {
 		case frameOut:
@@ -110,7 +133,7 @@ func (c *Client) Logs(ctx context.Context, address string, q LogQuery, stdout, s
 			}
 			return nil
 		default:
-			return fmt.Errorf("the log from %s is not in order: a frame of kind %d", address, kind)
+			return fmt.Errorf("the answer of %s is not in order: a frame of kind %d", address, kind)
 		}
 		if err != nil {
 			return err

@@ -50,6 +50,14 @@ func (n *node) Fetch(_ context.Context, image string) error {
 	return nil
 }
 
+func (n *node) Image(_ context.Context, image string, to io.Writer) error {
+	if image != "acme/web:2" {
+		return fmt.Errorf("no image %s", image)
+	}
+	_, err := to.Write(make([]byte, 3<<20))
+	return err
+}
+
 func (n *node) Logs(_ context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {
 	_, err := io.WriteString(stdout, strings.Repeat("o", q.Tail))
 	_, err2 := io.WriteString(stderr, "e")
@@ -123,6 +131,13 @@ func TestALogComesWholeAndItsEndIsKnown(t *testing.T) {
 	}
 	if err := c.Fetch(t.Context(), at, "acme/web:3"); err == nil || !strings.Contains(err.Error(), "no image acme/web:3") {
 		t.Errorf("an image that is nowhere: %v", err)
+	}
+	var archive bytes.Buffer
+	if err := c.Image(t.Context(), at, "acme/web:2", &archive); err != nil || archive.Len() != 3<<20 {
+		t.Errorf("%d bytes of an image: %v", archive.Len(), err)
+	}
+	if err := c.Image(t.Context(), at, "acme/web:3", io.Discard); err == nil || !strings.Contains(err.Error(), "no image acme/web:3") {
+		t.Errorf("an image that is not there: %v", err)
 	}
 	if err := c.Logs(t.Context(), at, peer.LogQuery{Tail: size}, &out, &errs); err != nil || out.Len() != size || errs.String() != "e" {
 		t.Errorf("%d bytes and %q: %v", out.Len(), errs.String(), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -19,6 +20,7 @@ const (
 	pathEnter    = "/rpc/v1/enter"
 	pathPoints   = "/rpc/v1/points"
 	pathFetch    = "/rpc/v1/fetch"
+	pathImage    = "/rpc/v1/image"
 	pathLogs     = "/rpc/v1/logs"
 	pathPing     = "/rpc/v1/ping"
 )
@@ -73,7 +75,12 @@ func Handler(n Node, caller func(*http.Request) string, log *slog.Logger) http.H
 	serve(mux, log, pathFetch, func(r *http.Request, body fetchBody) (none, error) {
 		return none{}, n.Fetch(r.Context(), body.Image)
 	})
-	mux.HandleFunc("POST "+pathLogs, func(w http.ResponseWriter, r *http.Request) { serveLogs(n, w, r) })
+	stream(mux, pathLogs, func(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error {
+		return n.Logs(ctx, q, stdout, stderr)
+	})
+	stream(mux, pathImage, func(ctx context.Context, body fetchBody, to, _ io.Writer) error {
+		return n.Image(ctx, body.Image, to)
+	})
 	mux.HandleFunc("GET "+pathPing, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	return mux
 }

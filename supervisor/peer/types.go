@@ -31,6 +31,8 @@ type Node interface {
 	Points(ctx context.Context, q PointsQuery) ([]Point, error)
 	// Fetch makes an image be on this host.
 	Fetch(ctx context.Context, image string) error
+	// Image writes an image that is on this host, for another one.
+	Image(ctx context.Context, image string, to io.Writer) error
 	// Logs writes the log of an instance on this host.
 	Logs(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error
 }

@@ -313,6 +313,14 @@ func deploys(s *scene) {
 		s.Errorf("a bad release: %s %v", out, err)
 	}
 	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
+	// An image that only one host has, and no registry.
+	const built = "supervisord-test-backend:2"
+	s.exec(other, "docker", "tag", image, built)
+	s.exec(other, "supervisord", "deploy", "--image", "backend="+built)
+	for _, h := range s.Hosts {
+		s.exec(h, "docker", "image", "inspect", built)
+	}
+	s.eventually("all is well", time.Minute, s.whole(s.Hosts...))
 	ended := make(chan error, 1)
 	go func() {
 		_, err := deploy(other, with(`WORK_MS: "7"`))
