@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/supervisord/supervisord/supervisor"
 	"github.com/supervisord/supervisord/supervisor/api"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
@@ -41,6 +42,7 @@ func newDeploy(e env) *cobra.Command {
 	w := &watch{env: e}
 	var file string
 	var images []string
+	var build, noCache bool
 	c := &cobra.Command{
 		Use:   "deploy",
 		Short: "Put a compose file or new images in force, and see it through",
@@ -51,9 +53,14 @@ order, that every host has the images or can pull them, and that there is room.
 The instances are replaced as deploy.update_config says, a new one first by
 default; counts that the load has found stay. Where new instances fail, the
 release is taken back to the last one that was healthy, by itself, and the exit
-code is 1. An edit of the file on a host is rolled out in the same way.`,
+code is 1. An edit of the file on a host is rolled out in the same way.
+
+With --build the images of the services with a build key are built first, on
+this host's engine; the other hosts get them from this one. Each gets a tag of
+its own, so that an earlier one can be gone back to.`,
 		Example: `  supervisord deploy --image backend=acme/backend:1.5
-  supervisord deploy -f docker-compose.prod.yml`,
+  supervisord deploy -f docker-compose.prod.yml
+  supervisord deploy -f docker-compose.prod.yml --build`,
 		Args: want(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := api.Deploy{By: "a deploy by " + e.user()}
@@ -64,8 +71,16 @@ code is 1. An edit of the file on a host is rolled out in the same way.`,
 			if d.Images, err = parseImages(images); err != nil {
 				return wrongUsage(cmd, err)
 			}
+			if build && (file == "" || file == "-") {
+				return wrongUsage(cmd, errors.New("--build wants the file (-f) whose build keys say what to build"))
+			}
 			if d.Text == "" && len(d.Images) == 0 {
 				return wrongUsage(cmd, errors.New("want a file (-f) or an image (--image)"))
+			}
+			if build {
+				if err := e.build(cmd.Context(), file, noCache, d.Images); err != nil {
+					return fmt.Errorf("deploy: %w", err)
+				}
 			}
 			return e.withClient(func(client *api.Client) error {
 				begun, err := client.Deploy(cmd.Context(), d)
@@ -82,8 +97,31 @@ code is 1. An edit of the file on a host is rolled out in the same way.`,
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "the compose file, or - for standard input; paths in it begin at the daemon's own file")
 	c.Flags().StringArrayVar(&images, "image", nil, "SERVICE=IMAGE; may be given again")
+	c.Flags().BoolVar(&build, "build", false, "build the images first, as the build keys of the file say")
+	c.Flags().BoolVar(&noCache, "no-cache", false, "with --build, build every step anew")
 	w.register(c)
 	return c
+}
+
+// build builds the images of a file and adds them to those to be deployed.
+func (e env) build(ctx context.Context, file string, noCache bool, images map[string]string) error {
+	built, err := supervisor.Build(ctx, supervisor.BuildOptions{
+		File: file, Environ: e.vars, NoCache: noCache,
+		Tell: func(service, text string) {
+			if text = strings.TrimSpace(text); text != "" {
+				fmt.Fprintf(e.err, "%s | %s\n", service, text)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	for service, image := range built {
+		if _, given := images[service]; !given {
+			images[service] = image
+		}
+	}
+	return nil
 }
 
 func newRollback(e env) *cobra.Command {

@@ -130,8 +130,10 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 	switch i.Phase {
 	case state.Assigned:
 		switch {
-		case !exists:
-			op.Kind = OpLaunch
+		case !exists, !c.Running && c.StartedAt.IsZero():
+			// One that was made and never started is what is left of a launch
+			// that was cut off; the next one clears it away.
+			op.Kind, op.Container = OpLaunch, Container{}
 		case c.Running:
 			op.Kind = OpAdopt
 		default:

@@ -72,7 +72,7 @@ func running(id, instance string) agent.Container {
 }
 
 func ended(id, instance string, code int) agent.Container {
-	return agent.Container{ID: id, Instance: instance, ExitCode: code}
+	return agent.Container{ID: id, Instance: instance, ExitCode: code, StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // words says the work in short: "kind subject container: why".
@@ -117,6 +117,7 @@ func TestDiffOfOneInstance(t *testing.T) {
 		{name: "assigned, nothing there", phase: state.Assigned, want: []string{"launch web-1.4"}},
 		{name: "assigned and running already", phase: state.Assigned, have: []agent.Container{runs}, want: []string{"adopt web-1.4 k-web-1"}},
 		{name: "assigned and ended already", phase: state.Assigned, have: []agent.Container{ended(k, id, 3)}, want: []string{"fail web-1.4 k-web-1: its container ended with exit code 3"}},
+		{name: "assigned and never started", phase: state.Assigned, have: []agent.Container{{ID: k, Instance: id}}, want: []string{"launch web-1.4"}},
 		{name: "starting, as it should be", phase: state.Starting, have: []agent.Container{runs}},
 		{name: "starting, its process not known", phase: state.Starting, have: []agent.Container{unknownPID}, want: []string{"inspect web-1.4 k-web-1"}},
 		{name: "starting, ended", phase: state.Starting, have: []agent.Container{ended(k, id, 1)}, want: []string{"fail web-1.4 k-web-1: its container ended with exit code 1"}},

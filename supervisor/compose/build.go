@@ -20,6 +20,9 @@ type builder struct {
 	project *types.Project
 	env     variables
 	files   *files
+	// dir is what relative paths begin at.
+	dir    string
+	builds []Build
 }
 
 // defaultGrace is docker compose's time between stop signal and kill.
@@ -111,7 +114,7 @@ func (b *builder) checkImage(p place, v *value) {
 	at := p.child("image")
 	switch {
 	case image == nil && build != nil:
-		b.key(p.child("build"), build, "supervisord builds no images", "image next to build, the name of an image that has been built")
+		b.key(p.child("build"), build, "what is built needs a name", "image next to build")
 	case image == nil:
 		b.path(at, "missing", "the name of an image")
 	case b.isBad(at):
@@ -119,7 +122,7 @@ func (b *builder) checkImage(p place, v *value) {
 		b.at(at, image, image.written(), "the name of an image such as acme/backend:1.4")
 	}
 	if image != nil && build != nil {
-		b.warn(p.child("build"), "not built here: the image has to be on the host")
+		b.builds = append(b.builds, b.readBuild(p[1], image.text, build))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/supervisord/supervisord/supervisor/compose"
 )
 
@@ -39,5 +41,36 @@ func TestSetImage(t *testing.T) {
 	}
 	if _, err := compose.SetImage("f.yml", []byte("services: ["), "web", "a"); err == nil || !strings.Contains(err.Error(), "f.yml:1") {
 		t.Errorf("what is no YAML: %v", err)
+	}
+}
+
+func TestBuilds(t *testing.T) {
+	text := `services:
+  short: {image: acme/short:1, build: ./src}
+  long:
+    image: acme/long:1
+    build:
+      context: /srv/long
+      dockerfile: deploy/Dockerfile
+      target: final
+      args: {VERSION: "1", TOKEN: , MISSING: }
+  listed:
+    image: acme/listed:1
+    build: {args: [A=b=c, TOKEN], ssh: [default], no_cache: true}
+  none: {image: acme/none:1}
+`
+	p, err := compose.Parse(t.Context(), "/etc/app/f.yml", []byte(text), compose.Options{Environ: []string{"TOKEN=secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []compose.Build{
+		{Service: "short", Image: "acme/short:1", Context: "/etc/app/src", Dockerfile: "Dockerfile", Args: map[string]string{}},
+		{Service: "long", Image: "acme/long:1", Context: "/srv/long", Dockerfile: "deploy/Dockerfile", Target: "final",
+			Args: map[string]string{"VERSION": "1", "TOKEN": "secret"}},
+		{Service: "listed", Image: "acme/listed:1", Context: "/etc/app", Dockerfile: "Dockerfile",
+			Args: map[string]string{"A": "b=c", "TOKEN": "secret"}, Unknown: []string{"no_cache", "ssh"}},
+	}
+	if diff := cmp.Diff(want, p.Builds); diff != "" {
+		t.Errorf("builds (-want +got):\n%s", diff)
 	}
 }

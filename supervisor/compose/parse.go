@@ -20,6 +20,8 @@ import (
 // Project is an operator's file that is in order.
 type Project struct {
 	Spec state.Spec
+	// Builds are the services with a build key, in the order of the file.
+	Builds []Build
 	// Files are the absolute paths of all other files that were looked at:
 	// .env, env files, secrets and configs. Some need not exist.
 	Files []string
@@ -87,27 +89,27 @@ func parse(ctx context.Context, file string, data []byte, opts Options) (*Projec
 		r.errs = append(r.errs, problem)
 		return nil, files.list(), r.err()
 	}
-	spec := r.read(ctx, node, env, files, opts.Dir)
+	spec, builds := r.read(ctx, node, env, files, opts.Dir)
 	if err := r.err(); err != nil {
 		return nil, files.list(), err
 	}
 	spec.Source = string(data)
-	return &Project{Spec: spec, Files: files.list(), Warnings: r.sortedWarnings()}, files.list(), nil
+	return &Project{Spec: spec, Builds: builds, Files: files.list(), Warnings: r.sortedWarnings()}, files.list(), nil
 }
 
 // read goes from nodes to a Spec. What has a problem is left out on the way,
 // so that the rest can be checked as well; a report with problems makes the
 // result void.
-func (r *report) read(ctx context.Context, node *yaml.Node, env variables, files *files, dir string) state.Spec {
+func (r *report) read(ctx context.Context, node *yaml.Node, env variables, files *files, dir string) (state.Spec, []Build) {
 	name := r.projectName(node, env, dir)
 	res := &resolver{report: r, lookup: env.lookup, active: map[*yaml.Node]bool{}}
 	r.root = res.resolve(nil, node)
 	if res.full {
-		return state.Spec{}
+		return state.Spec{}, nil
 	}
 	if r.root.kind != mapKind {
 		r.at(nil, r.root, "the file is not a mapping", "services and their keys")
-		return state.Spec{}
+		return state.Spec{}, nil
 	}
 	topRules().check(r, nil, r.root)
 	if r.root.get("services") == nil {
@@ -116,9 +118,9 @@ func (r *report) read(ctx context.Context, node *yaml.Node, env variables, files
 	written := r.root
 	r.applyExtends()
 
-	b := &builder{report: r, env: env, files: files}
+	b := &builder{report: r, env: env, files: files, dir: dir}
 	b.project = r.load(ctx, written, name, dir, env)
-	return b.spec(name)
+	return b.spec(name), b.builds
 }
 
 // files is the file system with a memory of what was asked for.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,33 @@ func TestDeploysUnderLoad(t *testing.T) {
 	}
 	s.serves(6, "WORK_MS=6")
 
+	// What is built on the way.
+	dir := t.TempDir()
+	recipe := "FROM " + image + "\nLABEL release=built\n"
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(recipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mine := strings.SplitN(image, ":", 2)[0] + ":mine"
+	source := filepath.Join(dir, "f.yml")
+	if err := os.WriteFile(source, []byte(strings.Replace(good, image, mine+"\n    build: "+dir, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, code := s.command("", "deploy", "--build", "-f", source)
+	if code != 0 || !strings.Contains(out, "backend | Step 1/2") || !strings.Contains(out, "revision 9 is healthy") {
+		t.Errorf("deploy --build ended with %d: %s", code, out)
+	}
+	for _, i := range s.ready(6) {
+		got, err := rig.Docker(s.ctx, "inspect", "-f", "{{.Config.Image}} {{.Config.Labels.release}}", i.Name)
+		if err != nil || !strings.HasPrefix(got, mine+"-") || !strings.Contains(got, "built") {
+			t.Errorf("%s runs %s (%v)", i.Name, got, err)
+		}
+		t.Cleanup(sync.OnceFunc(func() {
+			for _, name := range []string{strings.Fields(got)[0], mine} {
+				_, _ = rig.Docker(context.WithoutCancel(s.ctx), "rmi", "-f", name)
+			}
+		}))
+	}
+
 	// The daemon is killed on the way, and goes on.
 	done := make(chan string, 1)
 	go func() {
@@ -117,7 +146,7 @@ func TestDeploysUnderLoad(t *testing.T) {
 		}
 		done <- out
 	}()
-	s.event(state.EventSpecAccepted, "spec revision 9")
+	s.event(state.EventSpecAccepted, "spec revision 10")
 	time.Sleep(700 * time.Millisecond)
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -125,11 +154,11 @@ func TestDeploysUnderLoad(t *testing.T) {
 	if err := s.Start(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	if out := <-done; !strings.Contains(out, "revision 9 is healthy") {
+	if out := <-done; !strings.Contains(out, "revision 10 is healthy") {
 		t.Errorf("the deploy during which the daemon was killed: %s", out)
 	}
 	s.serves(6, "WORK_MS=7")
-	out, _ := s.command("", "revisions")
+	out, _ = s.command("", "revisions")
 	t.Logf("revisions:\n%s", out)
 	lossless(t, end())
 }
