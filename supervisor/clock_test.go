@@ -74,7 +74,7 @@ func TestTheClustersTimeGoesOnAtItsPaceUnderAnyLeadersClock(t *testing.T) {
 						break
 					}
 				}
-				if got := r.Now().Sub(time.Now()); got != max(0, off) {
+				if got := time.Until(r.Now()); got != max(0, off) {
 					t.Errorf("the cluster's time is %s ahead of this host's clock, want %s", got, max(0, off))
 				}
 			})

@@ -250,6 +250,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	g.Go(func() error { return s.notify.Watchdog(ctx, s.alive) })
 	g.Go(func() error { return s.announce(ctx) })
 	g.Go(func() error { return s.store.Watch(ctx) })
+	g.Go(func() error {
+		return (&janitor{replica: s.node.replica, remove: s.engine.RemoveImage, log: s.options.Log.With("part", "janitor")}).run(ctx)
+	})
 	if s.member != nil {
 		g.Go(func() error { return s.member.run(ctx) })
 		// The leadership goes before the rest ends, which may take a while.

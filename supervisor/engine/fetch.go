@@ -8,6 +8,7 @@ import (
 	"io"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 
 	"github.com/supervisord/supervisord/supervisor/agent"
@@ -35,6 +36,24 @@ func (e *Engine) Fetch(ctx context.Context, ref string) error {
 		return err
 	}
 	return e.obtain(ctx, ref)
+}
+
+// ErrImageUsed says that a container uses an image, or another name is its.
+var ErrImageUsed = errors.New("the image is used")
+
+// RemoveImage removes an image from this host; one that is not there has been
+// removed. The error is ErrImageUsed where it is still used.
+func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
+	short, cancel := e.within(ctx)
+	defer cancel()
+	_, err := e.api().ImageRemove(short, ref, image.RemoveOptions{PruneChildren: true})
+	switch {
+	case err == nil, cerrdefs.IsNotFound(err):
+		return nil
+	case cerrdefs.IsConflict(err):
+		return fmt.Errorf("%w: %w", ErrImageUsed, err)
+	}
+	return failure(ctx, err, "remove image %s", ref)
 }
 
 // Save writes an image in the form that Load reads. The error is

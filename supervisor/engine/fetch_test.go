@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 
 	"github.com/supervisord/supervisord/supervisor/agent"
+	"github.com/supervisord/supervisord/supervisor/engine"
 	"github.com/supervisord/supervisord/supervisor/engine/enginetest"
 )
 
@@ -47,6 +48,22 @@ func TestAnImageGoesFromOneEngineToAnother(t *testing.T) {
 	}
 	if has, err := e.Has(t.Context(), ref); !has || err != nil {
 		t.Errorf("it is not there: %v, %v", has, err)
+	}
+	// One that is used stays.
+	spec := e.Container()
+	spec.Image = ref
+	c := e.Run(e.Launch(spec))
+	if err := e.RemoveImage(t.Context(), ref); !errors.Is(err, engine.ErrImageUsed) {
+		t.Errorf("remove one that is used: %v", err)
+	}
+	if now, err := e.Inspect(t.Context(), c.ID); err != nil || !now.Running {
+		t.Errorf("its container: %+v, %v", now, err)
+	}
+	if err := e.Engine.Remove(t.Context(), c.ID); err != nil {
+		t.Error(err)
+	}
+	if err := e.RemoveImage(t.Context(), enginetest.Name("nothing")); err != nil {
+		t.Errorf("remove what is not there: %v", err)
 	}
 	// Fetch has nothing to do, or says why it cannot.
 	if err := e.Fetch(t.Context(), ref); err != nil {

@@ -40,6 +40,9 @@ type Cluster struct {
 	// the one on its way.
 	Releases Table[Release] `json:"releases,omitzero"`
 	Rollout  Rollout        `json:"rollout,omitzero"`
+	// Retired are images that only releases had which are no longer kept, the
+	// latest last: every host removes what it has of them.
+	Retired []string `json:"retired,omitempty"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }

@@ -143,8 +143,41 @@ func (ch *change) keep(r Release) {
 		}
 		if old.Revision != ch.Rollout.Good && old.Revision != ch.Spec.Revision {
 			ch.Releases = ch.Releases.Delete(key)
+			ch.retire(old)
 		}
 	}
+}
+
+// maxRetired is how many images are remembered to be removed.
+const maxRetired = 50
+
+// retire gives up the images that only a release that is no longer kept had.
+func (ch *change) retire(r Release) {
+	for _, name := range slices.Sorted(maps.Keys(r.Spec.Services)) {
+		image := r.Spec.Services[name].Container.Image
+		if image != "" && !ch.Keeps(image) && !slices.Contains(ch.Retired, image) {
+			retired := append(slices.Clone(ch.Retired), image)
+			ch.Retired = retired[max(0, len(retired)-maxRetired):]
+		}
+	}
+}
+
+// Keeps says whether a release that is kept has an image.
+func (c Cluster) Keeps(image string) bool {
+	has := func(s Spec) bool {
+		for _, service := range s.Services {
+			if service.Container.Image == image {
+				return true
+			}
+		}
+		return false
+	}
+	for r := range c.Releases.Values() {
+		if has(r.Spec) {
+			return true
+		}
+	}
+	return has(c.Spec)
 }
 
 // end closes the release in force, where it is still open.
