@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 
 	"github.com/supervisord/supervisord/supervisor/agent"
@@ -49,22 +52,6 @@ func TestAnImageGoesFromOneEngineToAnother(t *testing.T) {
 	if has, err := e.Has(t.Context(), ref); !has || err != nil {
 		t.Errorf("it is not there: %v, %v", has, err)
 	}
-	// One that is used stays.
-	spec := e.Container()
-	spec.Image = ref
-	c := e.Run(e.Launch(spec))
-	if err := e.RemoveImage(t.Context(), ref); !errors.Is(err, engine.ErrImageUsed) {
-		t.Errorf("remove one that is used: %v", err)
-	}
-	if now, err := e.Inspect(t.Context(), c.ID); err != nil || !now.Running {
-		t.Errorf("its container: %+v, %v", now, err)
-	}
-	if err := e.Engine.Remove(t.Context(), c.ID); err != nil {
-		t.Error(err)
-	}
-	if err := e.RemoveImage(t.Context(), enginetest.Name("nothing")); err != nil {
-		t.Errorf("remove what is not there: %v", err)
-	}
 	// Fetch has nothing to do, or says why it cannot.
 	if err := e.Fetch(t.Context(), ref); err != nil {
 		t.Error(err)
@@ -72,5 +59,36 @@ func TestAnImageGoesFromOneEngineToAnother(t *testing.T) {
 	err := e.Fetch(t.Context(), "127.0.0.1:1/nobody/nothing:1")
 	if !errors.Is(err, agent.ErrNoImage) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v, want ErrNoImage with the registry's words", err)
+	}
+}
+
+// TestAnImageThatIsUsedStays, and is removed when it no longer is.
+func TestAnImageThatIsUsedStays(t *testing.T) {
+	e := kit.New(t)
+	dir, ref := t.TempDir(), enginetest.Name("image")+":1"
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nLABEL name="+ref+"\nENTRYPOINT [\"/none\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.Build(t.Context(), "", engine.BuildOptions{Context: dir, Dockerfile: "Dockerfile", Tags: []string{ref}}); err != nil {
+		t.Fatal(err)
+	}
+	made, err := e.Docker.ContainerCreate(t.Context(), &container.Config{Image: ref}, nil, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.RemoveImage(t.Context(), ref); !errors.Is(err, engine.ErrImageUsed) {
+		t.Errorf("got %v, want ErrImageUsed", err)
+	}
+	if err := e.Docker.ContainerRemove(t.Context(), made.ID, container.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// The second time it is not there.
+	for range 2 {
+		if err := e.RemoveImage(t.Context(), ref); err != nil {
+			t.Error(err)
+		}
+	}
+	if has, err := e.Has(t.Context(), ref); has || err != nil {
+		t.Errorf("it is still there: %v, %v", has, err)
 	}
 }
