@@ -86,7 +86,11 @@ func start(t testing.TB, keys string) *site {
 
 func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	limit := 3 * time.Minute
+	if *soakScales+*soakDeploys > 0 {
+		limit = 25 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	log := &journal{}
 	r, err := rig.New(ctx, binary, log)
 	if err != nil {
