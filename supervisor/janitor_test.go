@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,9 +47,12 @@ func TestImagesOfReleasesThatAreNoLongerKeptAreRemoved(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		commit(state.Found{ID: "c1"})
+		var mu sync.Mutex
 		var removed []string
 		inUse := map[string]bool{"web:2": true}
 		j := &janitor{replica: r, log: slog.New(slog.DiscardHandler), remove: func(_ context.Context, image string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if inUse[image] {
 				return fmt.Errorf("%w: by a container", engine.ErrImageUsed)
 			}
@@ -58,21 +62,27 @@ func TestImagesOfReleasesThatAreNoLongerKeptAreRemoved(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- j.run(ctx) }()
+		wants := func(want ...string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if diff := cmp.Diff(want, removed); diff != "" {
+				t.Errorf("removed (-want +got):\n%s", diff)
+			}
+		}
 		for n := 1; n <= 13; n++ {
 			deploy(n)
 		}
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"web:1", "web:3"}, removed); diff != "" {
-			t.Errorf("removed (-want +got):\n%s", diff)
-		}
+		wants("web:1", "web:3")
 		// What was used is not, a while later; what comes again stays.
+		mu.Lock()
 		delete(inUse, "web:2")
+		mu.Unlock()
 		time.Sleep(cleanAgain)
 		synctest.Wait()
 		deploy(1)
-		if diff := cmp.Diff([]string{"web:1", "web:3", "web:2", "web:4"}, removed); diff != "" {
-			t.Errorf("removed in the end (-want +got):\n%s", diff)
-		}
+		wants("web:1", "web:3", "web:2", "web:4")
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)

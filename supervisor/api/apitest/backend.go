@@ -225,6 +225,9 @@ func (b *Backend) Deploy(ctx context.Context, d api.Deploy) (uint64, error) {
 	}
 	for service, image := range d.Images {
 		s := spec.Services[service]
+		if s.Container.Image == image {
+			continue
+		}
 		s.Container.Image, s.Hash = image, image
 		spec.Services[service] = s
 		spec.Hash += image
