@@ -88,7 +88,14 @@ func specLine(s api.Spec) string {
 	if s.Revision == 0 {
 		return "none is in force yet"
 	}
-	return fmt.Sprintf("%s, revision %d", s.Project, s.Revision)
+	line := fmt.Sprintf("%s, revision %d", s.Project, s.Revision)
+	if s.State != "" && s.State != state.ReleaseHealthy {
+		line += fmt.Sprintf(" is %s", s.State)
+	}
+	if s.Why != "" {
+		line += ": " + s.Why
+	}
+	return line
 }
 
 func healthStyle(status string) style {

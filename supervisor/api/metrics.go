@@ -172,6 +172,11 @@ func (m metrics) raft() {
 
 func (m metrics) spec() {
 	m.gauge("spec_revision", "The revision of the compose file in force.", float64(m.Spec.Revision))
+	all := []string{
+		string(state.ReleaseRolling), string(state.ReleaseHealthy), string(state.ReleaseFailed),
+		string(state.ReleasePaused), string(state.ReleaseSuperseded),
+	}
+	m.oneOf("release_state", "How the release in force stands: 1 for the state it is in.", "state", string(m.view.spec().State), all)
 	for h := range m.Hosts.Values() {
 		m.gauge("spec_error", "Whether the compose file of a host is not in force because of an error.", number(h.SpecError != ""), "host", h.Name)
 		m.gauge("nginx_rejected_sites", "Sites that a host's nginx refused and that keep their last good form.", float64(len(h.RejectedSites)), "host", h.Name)

@@ -100,6 +100,10 @@ type Spec struct {
 	Revision uint64 `json:"revision"`
 	Hash     string `json:"hash"`
 	Project  string `json:"project"`
+	// State is where its rollout stands, as a Release's; absent where it came
+	// before there were releases. Why is the reason of a pause.
+	State state.ReleaseState `json:"state,omitempty"`
+	Why   string             `json:"why,omitempty"`
 	// Problems are why a host's file is not in force. The revision above goes
 	// on meanwhile.
 	Problems []SpecProblem `json:"problems"`

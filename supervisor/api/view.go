@@ -31,6 +31,9 @@ func (v view) names() []string { return slices.Sorted(maps.Keys(v.Spec.Services)
 
 func (v view) spec() Spec {
 	s := Spec{Revision: v.Spec.Revision, Hash: v.Spec.Hash, Project: v.Spec.Project, Problems: []SpecProblem{}}
+	if r, ok := v.Releases.Get(state.ReleaseKey(v.Spec.Revision)); ok {
+		s.State, s.Why = r.State, r.Why
+	}
 	for h := range v.Hosts.Values() {
 		if h.SpecError != "" {
 			s.Problems = append(s.Problems, SpecProblem{h.Name, h.SpecError})

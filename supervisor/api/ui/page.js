@@ -130,9 +130,10 @@ async function refresh() {
   try {
     const [status, instances] = await Promise.all([ask("/v1/status"), ask("/v1/instances")]);
     const leads = status.raft.is_leader ? "leads" : status.raft.leader ? `follows ${status.raft.leader}` : "no leader";
-    $("where").textContent = `${status.host} · ${status.version} · ${leads} · ${status.spec.project || "no"} revision ${status.spec.revision} · up ${age(status.started_at, status.at)}`;
+    $("where").textContent = `${status.host} · ${status.version} · ${leads} · ${status.spec.project || "no"} revision ${status.spec.revision}${status.spec.state ? ` (${status.spec.state})` : ""} · up ${age(status.started_at, status.at)}`;
     $("health").replaceChildren(...pills(status.health));
     banner("problems", status.spec.problems.map((p) => `The edit on ${p.host} is not in force, revision ${status.spec.revision} goes on:\n${p.problem}`).join("\n\n"));
+    banner("paused", status.spec.state === "paused" ? `Revision ${status.spec.revision} is paused: ${status.spec.why}` : "");
     $("services").replaceChildren(...status.services.map(card));
     $("hosts").replaceChildren(...status.hosts.map((h) => hostRow(h, status.at)));
     $("instances").replaceChildren(...instances.instances.map((i) => row(i, instances.at)));
