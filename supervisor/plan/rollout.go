@@ -14,17 +14,19 @@ import (
 // when too much of it has failed. The instances themselves are reconcile's.
 func (r *round) rollout() {
 	ro := r.Cluster.Rollout
-	if !ro.Active() {
+	if ro.Revision == 0 {
 		return
 	}
 	for _, name := range ro.Services {
 		// The way back goes on whatever fails on it.
 		s, ok := r.Cluster.Spec.Services[name]
-		if ok && !ro.Back && r.tooManyFailed(s) {
+		if ok && ro.Active() && !ro.Back && r.tooManyFailed(s) {
 			r.giveUp(s)
 			return
 		}
 	}
+	// One that is paused may have come right by itself: what it needed is there
+	// now, and there was nothing old to keep.
 	if r.rolledOut() {
 		r.do(state.FinishRollout{Revision: ro.Revision}, "all of it has served for long enough")
 	}
@@ -81,6 +83,17 @@ func (r *round) rolledOut() bool {
 		}
 		if until := newest.Add(cmp.Or(s.Update.Monitor, state.DefaultMonitor)); ready > 0 && r.Now.Before(until) {
 			r.wake(until)
+			return false
+		}
+	}
+	return true
+}
+
+// replaced says whether all that serves of a service, or will, is of its
+// current definition and there: the rest of a release may take longer.
+func (r *round) replaced(s state.Service) bool {
+	for i := range r.Cluster.Of(s.Name) {
+		if i.Active() && (i.Phase != state.Ready || i.Revision != s.Hash) {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/supervisor/plan"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
@@ -152,6 +153,16 @@ func TestTheFirstReleaseHasNothingToGoBackTo(t *testing.T) {
 	w.round()
 	if s, why := w.stands(w.Spec.Revision); s != state.ReleasePaused || !strings.Contains(why, "no such file; there is no healthy revision to go back to") {
 		t.Errorf("it is %s: %q", s, why)
+	}
+	// What it needed comes, and it is well after all.
+	for range 4 {
+		w.now = w.now.Add(time.Minute)
+		w.gone()
+		w.round()
+		w.ready()
+	}
+	if s, _ := w.stands(w.Spec.Revision); s != state.ReleaseHealthy {
+		t.Errorf("all of it serves, and it is %s", s)
 	}
 }
 
@@ -301,5 +312,56 @@ func TestARolloutNeedsRoomForTheFirstNewInstance(t *testing.T) {
 				t.Errorf("short (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAServiceDoesNotShrinkWhileItIsReplaced, and does once it is, though the
+// rest of the release takes longer.
+func TestAServiceDoesNotShrinkWhileItIsReplaced(t *testing.T) {
+	idle := func(hash string) state.Service {
+		s := web(hash, 4)
+		p := autoscale.Policy{Min: 1, Max: 4, CPU: autoscale.Band{Above: .7, Below: .3}}.WithDefaults()
+		s.Autoscale = &p
+		return s
+	}
+	w := healthy(t, idle("v1"))
+	w.now = w.now.Add(time.Hour)
+	decide := func() autoscale.Decision {
+		t.Helper()
+		var frames []autoscale.Frame
+		for at := w.now.Add(-10 * time.Minute); !at.After(w.now); at = at.Add(time.Second) {
+			samples := map[string]autoscale.Sample{}
+			var members []autoscale.Member
+			for id, i := range w.Instances.All() {
+				if i.Phase == state.Ready {
+					members = append(members, autoscale.Member{ID: id, ReadySince: epoch})
+					samples[id] = autoscale.Sample{Instance: id, At: at, CPU: .01}
+				}
+			}
+			frames = append(frames, autoscale.Gather(at, *w.Spec.Services["web"].Autoscale, members, samples))
+		}
+		v := plan.View{Now: w.now, Cluster: w.Cluster, Frames: func(string) []autoscale.Frame { return frames }}
+		return plan.Round(v).Decisions["web"]
+	}
+	if d := decide(); d.To >= 4 {
+		t.Fatalf("idle, it does not shrink: %s", d.Sentence("web"))
+	}
+	never := state.Service{Name: "never", Hash: "n", Replicas: 1, Placement: state.Placement{Constraints: []state.Constraint{{Value: "nowhere"}}}}
+	w.release(idle("v2"), never)
+	w.round()
+	if d := decide(); d.To != 4 || d.Reason != autoscale.ReasonDeploying {
+		t.Errorf("while it is replaced: %s", d.Sentence("web"))
+	}
+	for range 8 {
+		w.ready()
+		w.gone()
+		w.round()
+	}
+	if w.Rollout.Revision == 0 {
+		t.Fatal("the release is done, though one service has no place")
+	}
+	w.now = w.now.Add(time.Hour)
+	if d := decide(); d.To >= 4 {
+		t.Errorf("replaced, it does not shrink: %s", d.Sentence("web"))
 	}
 }

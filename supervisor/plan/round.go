@@ -102,7 +102,7 @@ func (r *round) scale(s state.Service) {
 		LastIn:  scale.LastIn,
 		Hold:    scale.Hold,
 		Frames:  r.Frames(s.Name),
-		Rolling: r.Cluster.Rollout.Active() && r.Cluster.Rollout.Of(s.Name),
+		Rolling: r.Cluster.Rollout.Active() && r.Cluster.Rollout.Of(s.Name) && !r.replaced(s),
 	}
 	for i := range r.Cluster.Of(s.Name) {
 		switch i.Phase {
