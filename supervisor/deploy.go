@@ -98,9 +98,10 @@ func (b backend) images(ctx context.Context, c state.Cluster, spec state.Spec) e
 		if s.Hash == c.Spec.Services[name].Hash {
 			continue
 		}
-		home, _ := c.Homes.Get(name)
+		home := c.HomeOf(s)
 		for h := range c.Hosts.Values() {
-			if h.IsLost() || s.Stateful && home.Host != "" && home.Host != h.Name || !allowed(s, h) {
+			_, against := s.Placement.Against(h)
+			if against || h.IsLost() || home != "" && home != h.Name {
 				continue
 			}
 			wanted[errand{h.Name, s.Container.Image}] = true
@@ -125,15 +126,6 @@ func (b backend) images(ctx context.Context, c state.Cluster, spec state.Spec) e
 	slices.Sort(failed)
 	return &api.Error{Status: http.StatusConflict, Message: "not every host has the images: " + strings.Join(failed, "; "),
 		Hint: "push them to a registry that the hosts can pull from, or load them there (docker load)"}
-}
-
-func allowed(s state.Service, h state.Host) bool {
-	for _, k := range s.Placement.Constraints {
-		if !k.Allows(h) {
-			return false
-		}
-	}
-	return true
 }
 
 func (b backend) fetch(ctx context.Context, c state.Cluster, host, image string) error {

@@ -2,14 +2,12 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	buildtypes "github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/client"
@@ -113,29 +111,16 @@ func ignored(dir, dockerfile string) (patterns []string, err error) {
 
 // built reads the answer to its end and returns the image's id.
 func built(from io.Reader, tell func(string)) (id string, err error) {
-	for lines := json.NewDecoder(from); ; {
-		var line struct {
-			Stream string `json:"stream"`
-			Error  string `json:"error"`
-			Aux    struct {
-				ID string `json:"ID"`
-			} `json:"aux"`
-		}
-		switch err := lines.Decode(&line); {
-		case errors.Is(err, io.EOF) && id == "":
-			return "", errors.New("the engine does not say what it has built")
-		case errors.Is(err, io.EOF):
-			return id, nil
-		case err != nil:
-			return "", fmt.Errorf("read progress: %w", err)
-		case line.Error != "":
-			return "", errors.New(strings.TrimSpace(line.Error))
-		}
+	err = readProgress(from, func(line progress) {
 		if line.Aux.ID != "" {
 			id = line.Aux.ID
 		}
 		if tell != nil && line.Stream != "" {
 			tell(line.Stream)
 		}
+	})
+	if err == nil && id == "" {
+		err = errors.New("the engine does not say what it has built")
 	}
+	return id, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
@@ -90,24 +91,30 @@ func (e *Engine) Load(ctx context.Context, from io.Reader) (err error) {
 	return nil
 }
 
+// progress is one line of the engine's answer to what takes a while.
+type progress struct {
+	Stream string `json:"stream"`
+	Error  string `json:"error"`
+	Aux    struct {
+		ID string `json:"ID"`
+	} `json:"aux"`
+}
+
 // readProgress reads the lines of an answer to their end. The answer's status
-// is sent before the work begins, so a failure is one of them. Each is given
-// to tell, where that is not nil.
-func readProgress(from io.Reader, tell func(text string)) error {
+// is sent before the work begins, so a failure is one of them. Each other one
+// is given to tell, where that is not nil.
+func readProgress(from io.Reader, tell func(progress)) error {
 	for lines := json.NewDecoder(from); ; {
-		var line struct {
-			Stream string `json:"stream"`
-			Error  string `json:"error"`
-		}
+		var line progress
 		switch err := lines.Decode(&line); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("read progress: %w", err)
 		case line.Error != "":
-			return errors.New(line.Error)
-		case tell != nil && line.Stream != "":
-			tell(line.Stream)
+			return errors.New(strings.TrimSpace(line.Error))
+		case tell != nil:
+			tell(line)
 		}
 	}
 }

@@ -60,10 +60,8 @@ func (r *Room) take(name string, s state.Service) {
 // it can.
 func (r *Room) lacks(s state.Service, home string) string {
 	h := r.Host
-	for _, k := range s.Placement.Constraints {
-		if !k.Allows(h) {
-			return "does not meet " + k.String()
-		}
+	if k, against := s.Placement.Against(h); against {
+		return "does not meet " + k.String()
 	}
 	_, memory := Need(s)
 	most := s.Placement.MaxPerHost

@@ -59,10 +59,8 @@ func (r *round) unwanted(s state.Service, i state.Instance) string {
 	if h.Draining {
 		return "its host " + h.Name + " is being drained"
 	}
-	for _, k := range s.Placement.Constraints {
-		if !k.Allows(h) {
-			return "its host " + h.Name + " does not meet " + k.String()
-		}
+	if k, against := s.Placement.Against(h); against {
+		return "its host " + h.Name + " does not meet " + k.String()
 	}
 	return r.moving[i.ID]
 }
@@ -202,12 +200,8 @@ func (r *round) place(s state.Service) bool {
 
 // choose is the host that one more instance of a service would be put on.
 func (r *round) choose(s state.Service) (host, why string) {
-	var home string
-	if at, ok := r.Cluster.Homes.Get(s.Name); ok && s.Stateful {
-		home = at.Host
-	}
 	f, _ := r.Cluster.Failures.Get(s.Name)
-	return r.free.Choose(s, home, f.Host)
+	return r.free.Choose(s, r.Cluster.HomeOf(s), f.Host)
 }
 
 // freeSlot is the smallest number that no instance of the service has and no

@@ -171,11 +171,7 @@ func Short(c state.Cluster, next state.Spec) map[string]string {
 		case known && (s.Stateful || s.Update.StopFirst):
 			continue
 		}
-		var home string
-		if at, ok := c.Homes.Get(name); ok && s.Stateful {
-			home = at.Host
-		}
-		host, why := free.Choose(s, home, "")
+		host, why := free.Choose(s, c.HomeOf(s), "")
 		if host == "" {
 			short[name] = why
 			continue

@@ -52,6 +52,16 @@ type Home struct {
 	Host    string `json:"host"`
 }
 
+// HomeOf is the host that holds the data of a service; "" where it owns none, or
+// has none yet.
+func (c Cluster) HomeOf(s Service) string {
+	home, _ := c.Homes.Get(s.Name)
+	if !s.Stateful {
+		return ""
+	}
+	return home.Host
+}
+
 // OnHost returns the instances of a host in the order of their ids.
 func (c Cluster) OnHost(name string) []Instance {
 	var here []Instance

@@ -111,6 +111,17 @@ type Placement struct {
 	MaxPerHost int `json:"max_per_host,omitempty"`
 }
 
+// Against returns a constraint that a host does not meet; false where it meets
+// all.
+func (p Placement) Against(h Host) (Constraint, bool) {
+	for _, k := range p.Constraints {
+		if !k.Allows(h) {
+			return k, true
+		}
+	}
+	return Constraint{}, false
+}
+
 // Constraint is one condition on a host: the host's name where Label is empty,
 // else the value of that label, is (or with Not, is not) Value.
 type Constraint struct {
