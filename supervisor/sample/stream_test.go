@@ -41,6 +41,8 @@ func (s *source) Stream(ctx context.Context, container string, f func(Reading)) 
 	err := s.err
 	s.mu.Unlock()
 	if err != nil {
+		// Not before the call that has started it has looked.
+		time.Sleep(time.Millisecond)
 		return err
 	}
 	for {
@@ -94,6 +96,7 @@ func TestAStreamThatEndedIsStartedAgainAfterAPause(t *testing.T) {
 		s, now := f.sampler(Options{Source: src})
 		sample := func() error {
 			_, err := s.Sample(t.Context(), *now, []Target{target(1)})
+			time.Sleep(2 * time.Millisecond)
 			synctest.Wait()
 			return err
 		}
