@@ -29,6 +29,9 @@ const cleanAgain = 10 * time.Minute
 // run cleans up when there is something to until the context ends.
 func (j *janitor) run(ctx context.Context) error {
 	j.done = map[string]bool{}
+	// Changes come more often than this; they must not put it off.
+	again := time.NewTicker(cleanAgain)
+	defer again.Stop()
 	var seen []string
 	for {
 		c, changed := j.replica.Current()
@@ -36,16 +39,13 @@ func (j *janitor) run(ctx context.Context) error {
 			seen = c.Retired
 			j.clean(ctx, c)
 		}
-		again := time.NewTimer(cleanAgain)
 		select {
 		case <-ctx.Done():
-			again.Stop()
 			return ctx.Err()
 		case <-changed:
 		case <-again.C:
 			seen = nil
 		}
-		again.Stop()
 	}
 }
 
