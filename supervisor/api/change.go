@@ -54,6 +54,17 @@ func (s *server) propose(r *http.Request, cmd state.Command) error {
 	return nil
 }
 
+// notCommitted says in our terms why the backend did not carry something out.
+func notCommitted(err error) error {
+	if _, ours := errors.AsType[*Error](err); ours {
+		return err
+	}
+	if errors.Is(err, state.ErrRefused) {
+		return &Error{Status: http.StatusConflict, Message: reasonOf(err)}
+	}
+	return uncommitted(err)
+}
+
 func uncommitted(err error) error {
 	return &Error{
 		Status:  http.StatusServiceUnavailable,

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -118,26 +117,14 @@ func (s *server) deploy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	c, _ := s.backend.State()
-	before := c.LastEvent
 	s.Log.InfoContext(r.Context(), "an operator deploys", "by", body.By, "images", body.Images)
 	revision, err := s.backend.Deploy(r.Context(), body)
 	if err != nil {
-		return nil, notDeployed(err)
+		return nil, notCommitted(err)
 	}
 	v := s.view()
 	found, _ := v.Releases.Get(state.ReleaseKey(revision))
-	return Deployed{Release: v.release(found), Unchanged: revision == c.Spec.Revision, LastEvent: before}, nil
-}
-
-// notDeployed says in our terms why a release did not begin.
-func notDeployed(err error) error {
-	if _, ours := errors.AsType[*Error](err); ours {
-		return err
-	}
-	if errors.Is(err, state.ErrRefused) {
-		return &Error{Status: http.StatusConflict, Message: reasonOf(err)}
-	}
-	return uncommitted(err)
+	return Deployed{Release: v.release(found), Unchanged: revision == c.Spec.Revision, LastEvent: c.LastEvent}, nil
 }
 
 // rollback brings back an earlier revision.

@@ -189,10 +189,8 @@ func (s *server) createToken(r *http.Request) (any, error) {
 	switch {
 	case errors.Is(err, ErrClosedCluster):
 		return nil, &Error{Status: http.StatusConflict, Message: err.Error(), Hint: "supervisord init opens it"}
-	case errors.Is(err, state.ErrRefused):
-		return nil, &Error{Status: http.StatusConflict, Message: reasonOf(err)}
 	case err != nil:
-		return nil, uncommitted(err)
+		return nil, notCommitted(err)
 	}
 	s.Log.InfoContext(r.Context(), "an operator makes a token", "id", t.ID, "expires", t.Expires)
 	return t, nil

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	buildtypes "github.com/docker/docker/api/types/build"
-	"github.com/docker/docker/client"
 	"github.com/moby/go-archive"
 	"github.com/moby/patternmatcher/ignorefile"
 )
@@ -34,25 +33,25 @@ type BuildOptions struct {
 // Build builds an image on the engine at a host, or at DOCKER_HOST where that
 // is empty, and returns its id, "sha256:…".
 func Build(ctx context.Context, host string, o BuildOptions) (id string, err error) {
-	api, err := plainClient(host)
+	api, err := newClient(host)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("dial engine: %w", err)
 	}
 	defer func() { err = errors.Join(err, api.Close()) }()
 	excluded, err := ignored(o.Context, o.Dockerfile)
 	if err != nil {
 		return "", err
 	}
-	context, err := archive.TarWithOptions(o.Context, &archive.TarOptions{ExcludePatterns: excluded})
+	source, err := archive.TarWithOptions(o.Context, &archive.TarOptions{ExcludePatterns: excluded})
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", o.Context, err)
 	}
-	defer func() { err = errors.Join(err, context.Close()) }()
+	defer func() { err = errors.Join(err, source.Close()) }()
 	args := make(map[string]*string, len(o.Args))
 	for name, value := range o.Args {
 		args[name] = &value
 	}
-	answer, err := api.ImageBuild(ctx, context, buildtypes.ImageBuildOptions{
+	answer, err := api.ImageBuild(ctx, source, buildtypes.ImageBuildOptions{
 		Tags: o.Tags, Dockerfile: filepath.ToSlash(o.Dockerfile), BuildArgs: args, Target: o.Target, NoCache: o.NoCache,
 		Remove: true, ForceRemove: true,
 	})
@@ -68,28 +67,15 @@ func Build(ctx context.Context, host string, o BuildOptions) (id string, err err
 
 // Tag gives an image that is on the engine at a host another name.
 func Tag(ctx context.Context, host, image, name string) (err error) {
-	api, err := plainClient(host)
+	api, err := newClient(host)
 	if err != nil {
-		return err
+		return fmt.Errorf("dial engine: %w", err)
 	}
 	defer func() { err = errors.Join(err, api.Close()) }()
 	if err := api.ImageTag(ctx, image, name); err != nil {
 		return failure(ctx, err, "name %s", name)
 	}
 	return nil
-}
-
-// plainClient is for what needs no cluster.
-func plainClient(host string) (*client.Client, error) {
-	opts := []client.Opt{client.FromEnv}
-	if host != "" {
-		opts[0] = client.WithHost(host)
-	}
-	c, err := client.NewClientWithOpts(append(opts, client.WithAPIVersionNegotiation(), client.WithUserAgent("supervisord"))...)
-	if err != nil {
-		return nil, fmt.Errorf("dial engine: %w", err)
-	}
-	return c, nil
 }
 
 // ignored are the patterns of what is not sent: those of the .dockerignore, but

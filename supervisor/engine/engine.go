@@ -68,17 +68,12 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 	if o.Log == nil {
 		return nil, errors.New("dial engine: a logger is required")
 	}
-	opts := []client.Opt{client.FromEnv}
-	if o.Host != "" {
-		opts = []client.Opt{client.WithHost(o.Host)}
-	}
-	opts = append(opts, client.WithAPIVersionNegotiation(), client.WithUserAgent("supervisord"))
 	e := &Engine{
 		cluster:     o.Cluster,
 		timeout:     positive(o.Timeout, defaultTimeout),
 		pullTimeout: positive(o.PullTimeout, defaultPullTimeout),
 		log:         o.Log,
-		dial:        func() (*client.Client, error) { return client.NewClientWithOpts(opts...) },
+		dial:        func() (*client.Client, error) { return newClient(o.Host) },
 	}
 	if e.obtain = o.Obtain; e.obtain == nil {
 		e.obtain = e.Pull
@@ -95,6 +90,16 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 		e.log.WarnContext(ctx, "the container engine does not answer yet", "host", c.DaemonHost(), "err", err)
 	}
 	return e, nil
+}
+
+// newClient is a client of the engine at a host, or at DOCKER_HOST where that is
+// empty.
+func newClient(host string) (*client.Client, error) {
+	where := client.FromEnv
+	if host != "" {
+		where = client.WithHost(host)
+	}
+	return client.NewClientWithOpts(where, client.WithAPIVersionNegotiation(), client.WithUserAgent("supervisord"))
 }
 
 func positive(d, otherwise time.Duration) time.Duration {

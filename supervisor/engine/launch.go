@@ -185,8 +185,8 @@ func (e *Engine) connect(ctx context.Context, id, name string, aliases []string)
 	return e.api().NetworkConnect(short, name, id, &network.EndpointSettings{Aliases: aliases})
 }
 
-// Pull downloads an image, without credentials. Its error is agent.ErrNoImage with the registry's
-// words, unless the caller's context has ended.
+// Pull downloads an image, without credentials. Its error is agent.ErrNoImage
+// with the registry's words, unless the caller's context has ended.
 func (e *Engine) Pull(ctx context.Context, ref string) error {
 	limited, cancel := context.WithTimeout(ctx, e.pullTimeout)
 	defer cancel()

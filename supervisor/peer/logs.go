@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// A log or an image is sent as frames: one byte that says what it is, four that say how
-// long, big-endian, and the bytes. The last frame is the end, with an error's
-// text or empty; what has none was cut off.
+// A log or an image is sent as frames: one byte that says what it is, four that
+// say how long, big-endian, and the bytes. The last frame is the end, with an
+// error's text or empty; what has none was cut off.
 const (
 	frameOut byte = iota + 1
 	frameErr

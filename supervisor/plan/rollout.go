@@ -63,15 +63,15 @@ func (r *round) rolledOut() bool {
 		if !ok {
 			continue
 		}
+		if !r.replaced(s) {
+			return false
+		}
 		scale, _ := r.Cluster.Scales.Get(name)
 		var newest time.Time
 		ready := 0
 		for i := range r.Cluster.Of(name) {
-			switch {
-			case !i.Active():
+			if !i.Active() {
 				continue
-			case i.Phase != state.Ready, i.Revision != s.Hash:
-				return false
 			}
 			ready++
 			if i.PhaseAt.After(newest) {
