@@ -72,9 +72,26 @@ func TestACrashIsToldWithItsCode(t *testing.T) {
 	expect(t, events, c, agent.Event{Kind: agent.Removed})
 }
 
+// TestOutOfMemoryIsTold gives the engine three tries to note in the container
+// what it tells in an event: in 20.10 the two parts of it race.
 func TestOutOfMemoryIsTold(t *testing.T) {
 	e := kit.New(t)
 	events := watching(t, e)
+	for try := 1; ; try++ {
+		got := outOfMemory(t, e, events)
+		if got.ExitCode == 137 && got.OOMKilled {
+			return
+		}
+		if got.ExitCode != 137 || try == 3 {
+			t.Fatalf("got %+v at try %d", got, try)
+		}
+	}
+}
+
+// outOfMemory has a container take more than it may, and returns it as it is
+// then.
+func outOfMemory(t *testing.T, e *enginetest.Env, events <-chan agent.Event) agent.Container {
+	t.Helper()
 	spec := e.Container("hold", "200", "/tmp/go")
 	spec.Resources.MemoryLimit = 24 << 20
 	c := e.Run(e.Launch(spec))
@@ -86,19 +103,22 @@ func TestOutOfMemoryIsTold(t *testing.T) {
 	// any order, and that of the memory more than once.
 	var oom, died agent.Event
 	for oom.Kind == "" || died.Kind == "" {
-		switch got := next(t, events); got.Kind {
-		case agent.OOM:
+		switch got := next(t, events); {
+		case got.Container != c.ID:
+		case got.Kind == agent.OOM:
 			oom = got
-		case agent.Died:
+		case got.Kind == agent.Died:
 			died = got
 		}
 	}
-	if oom.Container != c.ID || died.Container != c.ID || died.ExitCode != 137 {
+	if died.ExitCode != 137 {
 		t.Errorf("got %+v and %+v of %s", oom, died, c.ID)
 	}
-	if got, err := e.Inspect(t.Context(), c.ID); err != nil || !got.OOMKilled || got.ExitCode != 137 {
-		t.Errorf("got %+v, %v", got, err)
+	got, err := e.Inspect(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return got
 }
 
 func TestHealthIsTold(t *testing.T) {
