@@ -35,7 +35,7 @@ test: lint
 	./.ci/install test
 	$(GO) test -race -timeout 20m ./...
 	$(GO) test ./supervisor -run '^TestSimCluster' -sim.runs=250 -timeout 20m
-	$(GO) test -tags hosts -short -v -timeout 15m $(HOSTS)
+	$(GO) test -tags hosts -short -v -count=1 -timeout 15m $(HOSTS)
 
 # Three real hosts on this machine, each with its own systemd, engine and nginx,
 # and all that may happen to them, under load: some ten minutes.
