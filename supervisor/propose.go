@@ -67,6 +67,12 @@ func (p proposer) register(ctx context.Context, self state.RegisterHost) (index 
 func (p proposer) propose(ctx context.Context, cmds ...state.Command) (refused []error, index uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeWithin)
 	defer cancel()
+	c, _ := p.replica.Current()
+	for _, cmd := range cmds {
+		if err := c.Knows(cmd); err != nil {
+			return nil, 0, err
+		}
+	}
 	for {
 		data, err := state.Encode(state.Proposal{At: p.replica.Now(), Commands: cmds})
 		if err != nil {

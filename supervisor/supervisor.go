@@ -164,7 +164,7 @@ func (s *Supervisor) self(ctx context.Context, m *membership) (state.RegisterHos
 	}
 	h := state.RegisterHost{
 		Name: s.options.Host, Address: s.options.Address, Version: s.options.Version, Server: s.store.ID(),
-		CPUs: use.CPUs, Memory: int64(use.MemoryTotal), Labels: s.options.Labels,
+		CPUs: use.CPUs, Memory: int64(use.MemoryTotal), Labels: s.options.Labels, Format: state.Format,
 	}
 	if m != nil {
 		h.Peer = m.Advertise

@@ -25,6 +25,8 @@ type Host struct {
 	// Labels are what placement constraints ask for.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Version string            `json:"version"`
+	// Format is the Format of its daemon; 0 for 1.
+	Format int `json:"format,omitempty"`
 	// Lost is since when the leader takes the host for dead; zero while it has
 	// contact.
 	Lost time.Time `json:"lost,omitzero"`
@@ -93,12 +95,13 @@ type RegisterHost struct {
 	Memory  int64             `json:"memory"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Version string            `json:"version"`
+	Format  int               `json:"format,omitempty"`
 }
 
 // Describes says whether the cluster knows all of it already.
 func (cmd RegisterHost) Describes(h Host) bool {
 	return h.Name == cmd.Name && h.Server == cmd.Server && h.Peer == cmd.Peer && h.Address == cmd.Address &&
-		h.CPUs == cmd.CPUs && h.Memory == cmd.Memory && h.Version == cmd.Version && maps.Equal(h.Labels, cmd.Labels)
+		h.CPUs == cmd.CPUs && h.Memory == cmd.Memory && h.Version == cmd.Version && h.Format == cmd.Format && maps.Equal(h.Labels, cmd.Labels)
 }
 
 // LoseHost says that the leader has had no contact with a host for too long.
@@ -149,7 +152,7 @@ func (cmd RegisterHost) apply(ch *change) error {
 		return refuse("this server is known as host %q; a host's name cannot change", other.Name)
 	}
 	h.Name, h.Server, h.Peer, h.Address = cmd.Name, cmd.Server, cmd.Peer, cmd.Address
-	h.CPUs, h.Memory, h.Labels, h.Version = cmd.CPUs, cmd.Memory, maps.Clone(cmd.Labels), cmd.Version
+	h.CPUs, h.Memory, h.Labels, h.Version, h.Format = cmd.CPUs, cmd.Memory, maps.Clone(cmd.Labels), cmd.Version, cmd.Format
 	ch.Hosts = ch.Hosts.Put(h.Name, h)
 	if !known {
 		ch.event(Event{Kind: EventHostJoined, Host: h.Name, Message: "host " + h.Name + " is part of the cluster"})
