@@ -78,7 +78,7 @@ func (h *testHost) start() {
 		}
 	}
 	n := newNode(parts{
-		self:   state.RegisterHost{Name: m.Host, Server: store.ID(), Peer: m.Advertise, Address: m.Address, CPUs: 2, Memory: 1 << 30},
+		self:   state.RegisterHost{Name: m.Host, Server: store.ID(), Peer: m.Advertise, Address: m.Address, CPUs: 2, Memory: 1 << 30, Format: state.Format},
 		listen: []string{"80"}, status: "127.0.0.1:9371", grace: plan.DefaultGrace,
 		store: store, replica: r, peers: peer.NewClient(w.Client()),
 		engine: h.engine, balance: agenttest.NewBalancer(agenttest.BalancerOptions{Name: h.name}), prober: h.engine,

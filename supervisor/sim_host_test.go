@@ -177,7 +177,7 @@ func (h *simHost) start() {
 		return
 	}
 	all := parts{
-		self:   state.RegisterHost{Name: h.name, Server: h.name, Peer: h.peer(), Address: h.address, CPUs: 4, Memory: 16 << 30},
+		self:   state.RegisterHost{Name: h.name, Server: h.name, Peer: h.peer(), Address: h.address, CPUs: 4, Memory: 16 << 30, Format: state.Format},
 		listen: []string{"80"}, status: "127.0.0.1:9371", grace: plan.DefaultGrace,
 		store: p.store, replica: r, engine: h.engine, balance: h.balance, prober: h.engine,
 		sampler: h, connections: h.sim.load.connections, log: quiet,

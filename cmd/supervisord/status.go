@@ -154,6 +154,12 @@ func serviceNote(v api.Service, now time.Time) string {
 	for _, host := range sortedKeys(v.Rejected) {
 		notes = append(notes, fmt.Sprintf("nginx on %s refuses its site: %s", host, v.Rejected[host]))
 	}
+	switch {
+	case v.Suspected != "":
+		notes = append(notes, v.Suspected)
+	case v.Sick > 0:
+		notes = append(notes, fmt.Sprintf("%s sick", counted(v.Sick, "instance")))
+	}
 	if f := v.Failures; f != nil && (f.Retry.After(now) || v.Phases.Ready < v.Desired) {
 		notes = append(notes, fmt.Sprintf("%s in a row, the last: %s", counted(f.Count, "failure"), f.Reason))
 	}
@@ -183,6 +189,9 @@ func instanceRows(instances []api.Instance, now time.Time) [][]cell {
 		switch i.Phase {
 		case state.Ready:
 			phase.as = good
+			if i.Sick != "" {
+				phase = cell{"sick", bad}
+			}
 		case state.Failed:
 			phase.as = bad
 		}

@@ -254,7 +254,8 @@ func TestASickInstanceIsReplacedOnlyAfterItsRequestsAreDone(t *testing.T) {
 		i := r.ready("web", 1)
 		r.connect(i.Address, 1)
 		r.engine.SetSick(i.Container, true)
-		r.until(time.Minute, "failed", func() bool { return r.phase(i.ID) == state.Failed })
+		r.until(time.Minute, "known to be sick", func() bool { return r.instance(i.ID).Sick != "" })
+		r.state.must(t, state.Fail{ID: i.ID, Reason: r.instance(i.ID).Sick, Sick: true})
 		r.until(time.Second, "out of the routes", func() bool { return !r.routed(i.Address) })
 		time.Sleep(3 * time.Second)
 		if n := len(r.did(agenttest.Stopping)); n != 0 {
@@ -262,6 +263,19 @@ func TestASickInstanceIsReplacedOnlyAfterItsRequestsAreDone(t *testing.T) {
 		}
 		r.connect(i.Address, 0)
 		r.until(time.Second, "cleared", func() bool { return r.phase(i.ID) == "" })
+	})
+}
+
+func TestAnInstanceThatAnswersAgainIsWell(t *testing.T) {
+	onHost(t, agenttest.Options{}, agenttest.BalancerOptions{}, func(r *rig) {
+		i := r.ready("web", 1)
+		r.engine.SetSick(i.Container, true)
+		r.until(time.Minute, "known to be sick", func() bool { return r.instance(i.ID).Sick != "" })
+		if !r.routed(i.Address) {
+			t.Error("out of the routes before anybody decided")
+		}
+		r.engine.SetSick(i.Container, false)
+		r.until(5*time.Second, "well again", func() bool { return r.instance(i.ID).Sick == "" })
 	})
 }
 

@@ -20,6 +20,8 @@ const (
 	OpAdopt OpKind = "adopt"
 	// OpFail: the container of an active instance has ended; report it.
 	OpFail OpKind = "fail"
+	// OpHealth: a ready instance has become sick, or well again; report it.
+	OpHealth OpKind = "health"
 	// OpRetire: an instance that drains gets no requests any more; let it
 	// finish, stop it, remove it, report it gone.
 	OpRetire OpKind = "retire"
@@ -39,9 +41,8 @@ type Op struct {
 	Kind      OpKind
 	Instance  state.Instance
 	Container Container
-	// Why is the reason of OpFail; Sick that the container runs all the same.
-	Why  string
-	Sick bool
+	// Why is the reason of OpFail, or that of OpHealth: "" for well again.
+	Why string
 	// End is when a container is stopped whatever it still does.
 	End time.Time
 }
@@ -53,8 +54,10 @@ func (o Op) Key() string { return cmp.Or(o.Instance.ID, o.Container.Instance, o.
 type Local struct {
 	Host       string
 	Containers []Container
-	// Sick are ready instances that do not answer their health check, and why.
+	// Sick are ready instances that do not answer their health check, and why;
+	// Well those that have answered it in this life of the daemon.
 	Sick map[string]string
+	Well map[string]bool
 	// Seen is when this agent first saw an instance of this host in its
 	// present phase, by id, on this host's clock: that of the state is
 	// another's. While no agent ran, nobody told nginx, so that an agent that
@@ -104,17 +107,12 @@ func Diff(want state.Cluster, here Local) []Op {
 		}
 		byInstance[c.Instance] = c
 	}
-	replaced := map[string]bool{}
 	for i := range want.Instances.Values() {
 		if i.Host != host {
 			continue
 		}
 		c, exists := byInstance[i.ID]
 		op, needed := diffOne(want, here, i, c, exists)
-		if !needed && mayReplace(want, here, i, c) && !replaced[i.Service] {
-			replaced[i.Service] = true
-			op, needed = Op{Kind: OpFail, Instance: i, Container: c, Why: sickness(here, c), Sick: true}, true
-		}
 		if needed {
 			ops = append(ops, op)
 		}
@@ -152,6 +150,10 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 			op.Kind = OpInspect
 			return op, true
 		}
+		if why := sickness(here, c); i.Phase == state.Ready && (why != "" && i.Sick == "" || why == "" && i.Sick != "" && here.Well[i.ID]) {
+			op.Kind, op.Why = OpHealth, why
+			return op, true
+		}
 	case state.Draining:
 		op.Kind, op.End = OpRetire, drainEnd(want, here, i)
 		// Without a container there is nothing to wait for; with one, it is
@@ -165,17 +167,13 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 	return op, false
 }
 
+// sickness says why an instance does not answer its health checks; "" where
+// that is not known.
 func sickness(here Local, c Container) string {
 	if c.Health == HealthUnhealthy {
 		return "its container's own health check fails"
 	}
 	return here.Sick[c.Instance]
-}
-
-// mayReplace says whether an instance is sick and may go; state.MayGiveUp says
-// why not all at once.
-func mayReplace(want state.Cluster, here Local, i state.Instance, c Container) bool {
-	return i.Phase == state.Ready && sickness(here, c) != "" && want.MayGiveUp(i.Service, here.Time)
 }
 
 // drainEnd is when a draining instance is stopped whatever it still does.

@@ -25,7 +25,7 @@ type history struct {
 func begin(t testing.TB) *history {
 	h := &history{t: t, Cluster: state.New()}
 	h.do(state.Found{ID: "c1"})
-	h.do(state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30})
+	h.do(state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30, Format: state.Format})
 	h.do(state.SetSpec{Spec: shop()})
 	return h
 }
@@ -108,6 +108,10 @@ func TestDiffOfOneInstance(t *testing.T) {
 		phase state.Phase
 		have  []agent.Container
 		sick  string
+		// known is the sickness in the state; well says that the instance has
+		// answered in this life of the daemon.
+		known string
+		well  bool
 		// confirmed: this host's nginx serves the present state.
 		confirmed bool
 		// after is how long ago the phase began.
@@ -128,8 +132,12 @@ func TestDiffOfOneInstance(t *testing.T) {
 		{name: "ready, ended", phase: state.Ready, have: []agent.Container{ended(k, id, 0)}, want: []string{"fail web-1.4 k-web-1: its container ended with exit code 0"}},
 		{name: "ready, out of memory", phase: state.Ready, have: []agent.Container{oom}, want: []string{"fail web-1.4 k-web-1: killed for lack of memory (exit code 137)"}},
 		{name: "ready, gone", phase: state.Ready, want: []string{"fail web-1.4: its container is gone; somebody else removed it"}},
-		{name: "ready, does not answer", phase: state.Ready, have: []agent.Container{runs}, sick: "no answer", want: []string{"fail web-1.4 k-web-1: no answer"}},
-		{name: "ready, unhealthy by its own check", phase: state.Ready, have: []agent.Container{unhealthy}, want: []string{"fail web-1.4 k-web-1: its container's own health check fails"}},
+		{name: "ready, does not answer", phase: state.Ready, have: []agent.Container{runs}, sick: "no answer", want: []string{"health web-1.4 k-web-1: no answer"}},
+		{name: "ready, does not answer, as is known", phase: state.Ready, have: []agent.Container{runs}, sick: "no answer at all", known: "no answer"},
+		{name: "ready, answers again", phase: state.Ready, have: []agent.Container{runs}, well: true, known: "no answer", want: []string{"health web-1.4 k-web-1"}},
+		{name: "ready, not asked since the daemon began", phase: state.Ready, have: []agent.Container{runs}, known: "no answer"},
+		{name: "starting, does not answer", phase: state.Starting, have: []agent.Container{runs}, sick: "no answer"},
+		{name: "ready, unhealthy by its own check", phase: state.Ready, have: []agent.Container{unhealthy}, want: []string{"health web-1.4 k-web-1: its container's own health check fails"}},
 		{name: "draining, nginx not confirmed", phase: state.Draining, have: []agent.Container{runs}, after: drainTime - 1},
 		{name: "draining, nginx confirmed", phase: state.Draining, have: []agent.Container{runs}, confirmed: true, want: []string{"retire web-1.4 k-web-1"}},
 		{name: "draining, time is up", phase: state.Draining, have: []agent.Container{runs}, after: drainTime, want: []string{"retire web-1.4 k-web-1"}},
@@ -147,6 +155,10 @@ func TestDiffOfOneInstance(t *testing.T) {
 			here := agent.Local{Host: "a", Containers: tc.have, Now: h.Time.Add(tc.after), Time: h.Time, Seen: map[string]time.Time{id: h.Time}}
 			if tc.sick != "" {
 				here.Sick = map[string]string{id: tc.sick}
+			}
+			here.Well = map[string]bool{id: tc.well}
+			if tc.known != "" {
+				h.do(state.ReportHealth{ID: id, Sick: tc.known})
 			}
 			if tc.confirmed {
 				h.do(state.ConfirmRoutes{Host: "a", Index: h.Index})
@@ -184,7 +196,7 @@ func TestDiffOfManyIsInTheOrderOfTheKeys(t *testing.T) {
 
 func TestDiffOfContainersThatShouldNotBeHere(t *testing.T) {
 	h := begin(t)
-	h.do(state.RegisterHost{Name: "b", Address: "10.0.0.2", CPUs: 4, Memory: 8 << 30})
+	h.do(state.RegisterHost{Name: "b", Address: "10.0.0.2", CPUs: 4, Memory: 8 << 30, Format: state.Format})
 	one := h.instance("web", 1, state.Ready)
 	two := h.instance("web", 2, state.Assigned)
 	h.do(state.Place{Service: "web", Slot: 3, Host: "b", Revision: "w1"})
@@ -212,113 +224,6 @@ func TestDiffOfContainersThatShouldNotBeHere(t *testing.T) {
 			slices.Sort(tc.want)
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("work (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// When all instances of a service look sick at once, they go one at a time,
-// each after the one before has been replaced by a well one.
-func TestSickInstancesGoOneAtATime(t *testing.T) {
-	h := begin(t)
-	ids := []string{h.instance("web", 1, state.Ready), h.instance("web", 2, state.Ready), h.instance("web", 3, state.Ready)}
-	other := h.instance("worker", 1, state.Ready)
-	sick := map[string]string{other: "sick too"}
-	var have []agent.Container
-	for n, id := range ids {
-		sick[id] = "no answer"
-		have = append(have, running(fmt.Sprintf("k-web-%d", n+1), id))
-	}
-	have = append(have, running("k-worker-1", other))
-	failing := func(now time.Time) (failed []string) {
-		for _, op := range agent.Diff(h.Cluster, agent.Local{Host: "a", Containers: have, Sick: sick, Now: now, Time: now}) {
-			if op.Kind == agent.OpFail {
-				failed = append(failed, op.Instance.ID)
-			}
-		}
-		return failed
-	}
-	want := func(now time.Time, want ...string) {
-		t.Helper()
-		if diff := cmp.Diff(want, failing(now)); diff != "" {
-			t.Fatalf("failed (-want +got):\n%s", diff)
-		}
-	}
-
-	want(h.Time, ids[0], other)
-	h.do(state.Fail{ID: ids[0], Reason: "no answer"}, state.Fail{ID: other, Reason: "sick too"})
-	want(h.Time) // its replacement is not even placed
-	h.do(state.Place{Service: "web", Slot: 4, Host: "a", Revision: "w1"})
-	id := state.InstanceID("web", 4, h.Index)
-	have = append(have, running("k-web-4", id))
-	want(h.Time.Add(time.Minute), []string(nil)...)
-	h.do(state.Observe{ID: id, Phase: state.Starting, Container: "k-web-4"})
-	want(h.Time.Add(time.Minute), []string(nil)...)
-	h.do(state.Observe{ID: id, Phase: state.Ready, Container: "k-web-4"})
-	want(h.Time.Add(time.Minute), ids[1])
-}
-
-func TestADrainIsMeasuredByThisHostsClockFromWhenItWasSeen(t *testing.T) {
-	h := begin(t)
-	id := h.instance("web", 1, state.Draining)
-	k := running("k-web-1", id)
-	for _, tc := range []struct {
-		name string
-		seen time.Time
-		now  time.Time
-		want []string
-	}{
-		{"this host's clock is an hour ahead", epoch.Add(time.Hour), epoch.Add(time.Hour + drainTime/2), nil},
-		{"an hour ahead, and the time is up", epoch.Add(time.Hour), epoch.Add(time.Hour + drainTime), []string{"retire"}},
-		{"an hour behind, and the time is up", epoch.Add(-time.Hour), epoch.Add(-time.Hour + drainTime), []string{"retire"}},
-		{"it is seen for the first time", time.Time{}, epoch.Add(24 * time.Hour), nil},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			here := agent.Local{Host: "a", Containers: []agent.Container{k}, Now: tc.now, Time: h.Time}
-			if !tc.seen.IsZero() {
-				here.Seen = map[string]time.Time{id: tc.seen}
-			}
-			var got []string
-			for _, op := range agent.Diff(h.Cluster, here) {
-				got = append(got, string(op.Kind))
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-	if got := agent.DrainTime(h.Cluster, "no longer in the file"); got != state.DefaultDrain {
-		t.Errorf("a service that is not in the file drains for %s", got)
-	}
-}
-
-func TestAHostThatIsCutOffOnlyHelpsWhatShouldRun(t *testing.T) {
-	h := begin(t)
-	ready, starting := h.instance("web", 1, state.Ready), h.instance("web", 2, state.Starting)
-	draining, failed := h.instance("web", 3, state.Draining), h.instance("worker", 1, state.Failed)
-	assigned := h.instance("worker", 2, state.Assigned)
-	ended := func(k agent.Container) agent.Container { k.Running, k.PID, k.ExitCode = false, 0, 1; return k }
-	have := []agent.Container{
-		ended(running("k-web-1", ready)), ended(running("k-web-2", starting)), running("k-web-3", draining),
-		running("k-worker-1", failed), running("k-of-nobody", "web-9.999"), ended(running("k-worker-2", assigned)),
-	}
-	here := agent.Local{Host: "a", Containers: have, Now: epoch.Add(time.Hour), Time: h.Time}
-	for _, tc := range []struct {
-		name   string
-		cutOff time.Duration
-		want   []string
-	}{
-		{"an election is no cut", time.Second, nil},
-		{"after a while", 3 * time.Second, []string{"revive " + ready, "revive " + starting}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			here.CutOff = tc.cutOff
-			var got []string
-			for _, op := range agent.Diff(h.Cluster, here) {
-				got = append(got, string(op.Kind)+" "+op.Instance.ID)
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

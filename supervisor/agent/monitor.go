@@ -151,7 +151,12 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 	if s.Ingress != nil {
 		every = cmp.Or(s.Ingress.Health.Every, steadyEvery)
 	}
-	for failures := 0; ; {
+	failures := 0
+	if i.Sick != "" {
+		// It is news when it answers again.
+		failures = sickAfter
+	}
+	for {
 		wait := every
 		if failures > 0 {
 			wait = min(suspectEvery, every)
@@ -168,6 +173,8 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 			failures = 0
 		} else {
 			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "times", failures, "err", err)
+			// It may have ended, and the event that says so may be lost.
+			a.view.listBy(time.Now())
 		}
 		if failures >= sickAfter {
 			why = fmt.Sprintf("it failed %d health checks in a row: %v", sickAfter, err)

@@ -48,7 +48,7 @@ func newReplicated(t testing.TB) *replicated {
 	r := &replicated{cluster: state.New(), changed: make(chan struct{}), leader: true}
 	for _, cmd := range []state.Command{
 		state.Found{ID: "c1"},
-		state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30},
+		state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30, Format: state.Format},
 		state.SetSpec{Spec: shop()},
 	} {
 		r.must(t, cmd)

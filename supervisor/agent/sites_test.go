@@ -12,7 +12,7 @@ import (
 
 func TestSitesServeWhatIsReady(t *testing.T) {
 	h := begin(t)
-	h.do(state.RegisterHost{Name: "b", Address: "10.0.0.2", CPUs: 4, Memory: 8 << 30})
+	h.do(state.RegisterHost{Name: "b", Address: "10.0.0.2", CPUs: 4, Memory: 8 << 30, Format: state.Format})
 	h.instance("web", 3, state.Ready)
 	h.instance("web", 1, state.Ready)
 	h.instance("web", 2, state.Starting)

@@ -25,6 +25,7 @@ type view struct {
 	ooms       map[string]bool
 	removed    map[string]time.Time
 	sick       map[string]string
+	well       map[string]bool
 }
 
 // seen is a container with the time it was first seen, and the time of the
@@ -41,6 +42,7 @@ func newView() *view {
 		ooms:       map[string]bool{},
 		removed:    map[string]time.Time{},
 		sick:       map[string]string{},
+		well:       map[string]bool{},
 	}
 }
 
@@ -48,7 +50,7 @@ func newView() *view {
 func (v *view) local(host string, now time.Time) (Local, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	l := Local{Host: host, Sick: maps.Clone(v.sick), Now: now}
+	l := Local{Host: host, Sick: maps.Clone(v.sick), Well: maps.Clone(v.well), Now: now}
 	for _, c := range v.containers {
 		l.Containers = append(l.Containers, c.Container)
 	}
@@ -196,13 +198,23 @@ func (v *view) event(e Event, now time.Time) {
 func (v *view) mark(instance, why string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.sick[instance] == why {
+	if v.sick[instance] == why && v.well[instance] == (why == "") {
 		return false
 	}
+	delete(v.sick, instance)
+	delete(v.well, instance)
 	if why == "" {
-		delete(v.sick, instance)
+		v.well[instance] = true
 	} else {
 		v.sick[instance] = why
 	}
 	return true
+}
+
+// unmark forgets the health of an instance that is gone.
+func (v *view) unmark(instance string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.sick, instance)
+	delete(v.well, instance)
 }

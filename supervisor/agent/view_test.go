@@ -145,4 +145,11 @@ func TestViewMarksTheSick(t *testing.T) {
 	if !v.mark("web-1.4", "") || v.mark("web-1.4", "") {
 		t.Error("want a change when it is well again")
 	}
+	if l, _ := v.local("a", at(0)); len(l.Sick) != 0 || !l.Well["web-1.4"] {
+		t.Errorf("sick %v, well %v", l.Sick, l.Well)
+	}
+	v.unmark("web-1.4")
+	if l, _ := v.local("a", at(0)); len(l.Sick) != 0 || len(l.Well) != 0 {
+		t.Errorf("it is gone: sick %v, well %v", l.Sick, l.Well)
+	}
 }

@@ -19,7 +19,9 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 	case OpAdopt:
 		return a.commit(ctx, state.Observe{ID: op.Instance.ID, Phase: state.Starting, Container: op.Container.ID, Address: op.Container.Address})
 	case OpFail:
-		return a.commit(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why, Sick: op.Sick})
+		return a.commit(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why})
+	case OpHealth:
+		return a.commit(ctx, state.ReportHealth{ID: op.Instance.ID, Sick: op.Why})
 	case OpRetire:
 		return a.end(ctx, c, op)
 	case OpClear:
@@ -231,7 +233,7 @@ func (a *Agent) discard(ctx context.Context, c Container) error {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}
 	a.view.remove(c.ID, time.Now())
-	a.view.mark(c.Instance, "")
+	a.view.unmark(c.Instance)
 	return nil
 }
 

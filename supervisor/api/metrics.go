@@ -208,6 +208,8 @@ func (m metrics) service(name string) {
 	} {
 		m.gauge("instances", "Instances by service and phase.", float64(p.n), "service", name, "phase", string(p.phase))
 	}
+	m.gauge("service_sick_instances", "Ready instances that do not answer their health checks.", float64(s.Sick), "service", name)
+	m.gauge("service_health_check_suspected", "Whether so many instances are sick at once that the check is suspected and they go on serving.", number(s.Suspected != ""), "service", name)
 	failures := 0
 	if s.Failures != nil {
 		failures = s.Failures.Count

@@ -179,6 +179,10 @@ type Service struct {
 	// definition.
 	Phases   Phases `json:"phases"`
 	Outdated int    `json:"outdated,omitzero"`
+	// Sick counts the ready instances that do not answer their health checks;
+	// Suspected says why they go on serving, where most of them are.
+	Sick      int    `json:"sick,omitzero"`
+	Suspected string `json:"suspected,omitempty"`
 	// CPU and Memory are the mean use of the ready instances as shares of
 	// their limits; absent when none was measured.
 	CPU    *float64 `json:"cpu,omitempty"`

@@ -77,6 +77,12 @@ func (v view) service(name string) Service {
 		if i.Revision != s.Hash {
 			out.Outdated++
 		}
+		if i.Sick != "" {
+			out.Sick++
+		}
+	}
+	if suspicion, ok := v.Suspicions.Get(name); ok {
+		out.Suspected = suspicion.Why
 	}
 	out.CPU, out.Memory = v.use(name)
 	return out

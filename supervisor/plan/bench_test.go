@@ -24,7 +24,7 @@ func fleet(b *testing.B, hosts, services, each int) *world {
 	w := newWorld(b, all...)
 	for n := range hosts {
 		name := fmt.Sprintf("h%03d", n)
-		w.must(state.RegisterHost{Name: name, Address: name, CPUs: 64, Memory: 256 << 30})
+		w.must(state.RegisterHost{Name: name, Address: name, CPUs: 64, Memory: 256 << 30, Format: state.Format})
 	}
 	w.must(state.RemoveHost{Name: "a", Force: true})
 	for n, s := range all {

@@ -45,12 +45,15 @@ func (r *round) count(s state.Service) count {
 }
 
 // unwanted says why an active instance should give way to a new one: an older
-// definition, a host that is being drained or may no longer have it or has too
-// many.
+// definition, sickness that most of its service shares, a host that is being
+// drained or may no longer have it or has too many.
 // What owns data stays where the data is. "" when it may stay.
 func (r *round) unwanted(s state.Service, i state.Instance) string {
 	if i.Revision != s.Hash {
 		return "its definition changed"
+	}
+	if why := r.ill(s, i); why != "" {
+		return why
 	}
 	h, ok := r.Cluster.Hosts.Get(i.Host)
 	if !ok || s.Stateful {
@@ -100,7 +103,7 @@ func (r *round) shrink(s state.Service, want int) {
 }
 
 // victim is the instance that is missed least: unwanted before wanted, not
-// serving before serving, then from the host with the most of them, the
+// serving before serving, sick before well, then from the host with the most of them, the
 // youngest first. There must be one.
 func (r *round) victim(s state.Service, mayServe bool) state.Instance {
 	var candidates []state.Instance
@@ -117,6 +120,7 @@ func (r *round) victim(s state.Service, mayServe bool) state.Instance {
 		return cmp.Or(
 			cmpBool(r.unwanted(s, a) != "", r.unwanted(s, b) != ""),
 			cmpBool(a.Phase != state.Ready, b.Phase != state.Ready),
+			cmpBool(a.Sick != "", b.Sick != ""),
 			cmp.Compare(perHost[b.Host], perHost[a.Host]),
 			b.PlacedAt.Compare(a.PlacedAt),
 			cmp.Compare(b.Slot, a.Slot),

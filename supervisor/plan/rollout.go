@@ -73,6 +73,9 @@ func (r *round) rolledOut() bool {
 			if !i.Active() {
 				continue
 			}
+			if i.Sick != "" {
+				return false
+			}
 			ready++
 			if i.PhaseAt.After(newest) {
 				newest = i.PhaseAt
@@ -106,7 +109,16 @@ func (r *round) surge(s state.Service, outdated int) int {
 	if outdated == 0 || s.Stateful || s.Update.StopFirst || r.stopped(s) {
 		return 0
 	}
-	return min(outdated, max(1, s.Update.Parallelism))
+	return min(outdated, r.atOnce(s))
+}
+
+// atOnce is how many instances of a service may be replaced at once: one, while
+// most of it is sick and nobody knows why.
+func (r *round) atOnce(s state.Service) int {
+	if r.panics[s.Name] {
+		return 1
+	}
+	return max(1, s.Update.Parallelism)
 }
 
 // stopped says that no instance of a service is replaced now because its
@@ -149,7 +161,7 @@ func (r *round) stopFirst(s state.Service, want int) {
 			outdated = append(outdated, i)
 		}
 	}
-	n := min(len(outdated), max(1, s.Update.Parallelism)-max(0, missing))
+	n := min(len(outdated), r.atOnce(s)-max(0, missing))
 	slices.SortFunc(outdated, func(a, b state.Instance) int { return cmp.Compare(a.Slot, b.Slot) })
 	for _, i := range outdated[:max(0, n)] {
 		r.do(state.Drain{ID: i.ID, Why: r.unwanted(s, i)}, "outdated")

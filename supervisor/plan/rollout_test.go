@@ -146,7 +146,7 @@ func TestWhatIsDoneWhenAReleaseFails(t *testing.T) {
 
 func TestTheFirstReleaseHasNothingToGoBackTo(t *testing.T) {
 	w := &world{t: t, Cluster: state.New(), now: epoch}
-	w.must(state.Found{ID: "c1"}, state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30})
+	w.must(state.Found{ID: "c1"}, state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30, Format: state.Format})
 	w.release(web("v1", 2))
 	w.round()
 	w.failNew("v1", "no such file")

@@ -50,11 +50,13 @@ type round struct {
 	free Rooms
 	// moving are instances that should be on another host, by id, and why.
 	moving map[string]string
+	// panics are the services of which too many are sick to take them out.
+	panics map[string]bool
 }
 
 // Round decides what to do now.
 func Round(v View) Result {
-	r := &round{View: v, moving: map[string]string{}, Result: Result{
+	r := &round{View: v, moving: map[string]string{}, panics: map[string]bool{}, Result: Result{
 		Decisions: map[string]autoscale.Decision{},
 		Pending:   map[string]string{},
 	}}
@@ -68,14 +70,21 @@ func Round(v View) Result {
 	}
 	r.retire()
 	for _, name := range names {
+		r.heal(r.Cluster.Spec.Services[name])
+	}
+	for _, name := range names {
 		r.reconcile(r.Cluster.Spec.Services[name])
 	}
 	return r.Result
 }
 
 // do carries a step out on the round's own copy and keeps it. A step that the
-// state refuses is dropped: the round's view of the rest stays true.
+// state refuses, or that not every host knows yet, is dropped: the round's view
+// of the rest stays true.
 func (r *round) do(cmd state.Command, why string) bool {
+	if r.Cluster.Knows(cmd) != nil {
+		return false
+	}
 	after, errs := state.Apply(r.Cluster, r.Cluster.Index+1, state.Proposal{At: r.Now, Commands: []state.Command{cmd}})
 	if errs[0] != nil {
 		return false

@@ -27,7 +27,7 @@ type world struct {
 
 func newWorld(t testing.TB, services ...state.Service) *world {
 	w := &world{t: t, Cluster: state.New(), now: epoch}
-	w.must(state.Found{ID: "c1"}, state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30})
+	w.must(state.Found{ID: "c1"}, state.RegisterHost{Name: "a", Address: "10.0.0.1", CPUs: 4, Memory: 8 << 30, Format: state.Format})
 	w.spec(services...)
 	return w
 }

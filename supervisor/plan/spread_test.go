@@ -13,7 +13,7 @@ import (
 )
 
 func (w *world) host(name string) {
-	w.must(state.RegisterHost{Name: name, Address: name, CPUs: 4, Memory: 8 << 30})
+	w.must(state.RegisterHost{Name: name, Address: name, CPUs: 4, Memory: 8 << 30, Format: state.Format})
 }
 
 // spread is where the instances are, as "a:2 b:1".
@@ -65,7 +65,7 @@ func TestNothingMovesWhereItWouldGainNothing(t *testing.T) {
 	}{
 		{"one more than the other", web("v1", 1), func(w *world) { w.host("b") }},
 		{"the other has no memory", big, func(w *world) {
-			w.must(state.RegisterHost{Name: "b", Address: "b", CPUs: 64, Memory: 1 << 30})
+			w.must(state.RegisterHost{Name: "b", Address: "b", CPUs: 64, Memory: 1 << 30, Format: state.Format})
 		}},
 		{"it may not be elsewhere", pinned, func(w *world) { w.host("b") }},
 		{"the other is drained", web("v1", 3), func(w *world) { w.host("b"); w.must(state.DrainHost{Name: "b"}) }},

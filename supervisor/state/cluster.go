@@ -43,6 +43,8 @@ type Cluster struct {
 	// Retired are images that only releases had which are no longer kept, the
 	// latest last: every host removes what it has of them.
 	Retired []string `json:"retired,omitempty"`
+	// Suspicions are the health checks that are not believed now, by service.
+	Suspicions Table[Suspicion] `json:"suspicions,omitzero"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }
@@ -120,6 +122,10 @@ type Instance struct {
 	Address   string `json:"address,omitempty"`
 	// Reason is why it is in its phase.
 	Reason string `json:"reason,omitempty"`
+	// Sick is why a ready instance does not answer its health checks, and
+	// SickSince since when; empty while it does.
+	Sick      string    `json:"sick,omitempty"`
+	SickSince time.Time `json:"sick_since,omitzero"`
 }
 
 // Active says whether the instance counts towards the desired number: it
@@ -179,6 +185,10 @@ const (
 	EventInstanceDraining EventKind = "instance_draining"
 	EventInstanceFailed   EventKind = "instance_failed"
 	EventInstanceGone     EventKind = "instance_gone"
+	EventInstanceSick     EventKind = "instance_sick"
+	EventInstanceWell     EventKind = "instance_well"
+	EventCheckSuspected   EventKind = "check_suspected"
+	EventCheckTrusted     EventKind = "check_trusted"
 	EventInstanceLog      EventKind = "instance_log"
 	EventSiteRejected     EventKind = "site_rejected"
 	EventSiteAccepted     EventKind = "site_accepted"

@@ -237,6 +237,10 @@ func decodeCommand(it item) (Command, error) {
 		return read[ConfirmRoutes](it)
 	case "note":
 		return read[Note](it)
+	case "report_health":
+		return read[ReportHealth](it)
+	case "suspect":
+		return read[Suspect](it)
 	case "finish_rollout":
 		return read[FinishRollout](it)
 	case "pause_rollout":

@@ -196,6 +196,7 @@ func (cmd Gone) apply(ch *change) error {
 
 func (ch *change) enter(i Instance, p Phase, reason string) {
 	i.Phase, i.PhaseAt, i.PhaseIndex = p, ch.now, ch.index
+	i.Sick, i.SickSince = "", time.Time{}
 	if reason != "" {
 		i.Reason = reason
 	}

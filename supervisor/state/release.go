@@ -202,6 +202,7 @@ func (ch *change) install(s Spec) {
 		if _, kept := ch.Spec.Services[name]; !kept {
 			ch.Scales = ch.Scales.Delete(name)
 			ch.Failures = ch.Failures.Delete(name)
+			ch.Suspicions = ch.Suspicions.Delete(name)
 		}
 	}
 }

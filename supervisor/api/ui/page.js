@@ -67,8 +67,8 @@ function card(s) {
 }
 
 function row(i, now) {
-  const phase = make("span", i.phase, i.phase + (i.outdated ? " (old)" : ""));
-  if (i.reason) phase.title = i.reason;
+  const phase = make("span", i.sick ? "failed" : i.phase, (i.sick ? "sick" : i.phase) + (i.outdated ? " (old)" : ""));
+  if (i.sick || i.reason) phase.title = i.sick || i.reason;
   const use = i.sample || {};
   return make("tr", "",
     make("td", "", i.name), make("td", "", phase), make("td", "", age(i.phase_at, now)),
