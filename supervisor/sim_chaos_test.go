@@ -109,6 +109,7 @@ func planned(x *chaos) []disturbance {
 		{3, func() { x.editImage("web") }},
 		{1, func() { x.editImage("worker") }},
 		{1, func() { x.editImage("db") }},
+		{2, func() { x.editLimits() }},
 		{2, func() { x.editPolicy() }},
 		{2, func() { x.editWorkers() }},
 		{2, func() { x.editWrong() }},
@@ -190,6 +191,14 @@ func (x *chaos) editImage(service string) {
 	case "db":
 		f.dbImage = image
 	}
+	x.edit(h, f.good())
+}
+
+// editLimits is an edit that needs no new containers.
+func (x *chaos) editLimits() {
+	h := x.editor()
+	f := h.current()
+	f.memory = []int64{64, 96, 128}[x.dice.Int("memory", 3)]
 	x.edit(h, f.good())
 }
 

@@ -24,6 +24,8 @@ type simFile struct {
 	worker      int // replicas; 0 for no such service
 	workerImage string
 	dbImage     string
+	// memory is the limit of web and db in MiB.
+	memory int64
 	// wrong is what is wrong with it; the rest is then the file before.
 	wrong error
 	// last is the last good one as a project.
@@ -33,7 +35,7 @@ type simFile struct {
 }
 
 func newSimFile() simFile {
-	f := simFile{webImage: "web:1", min: 2, max: 6, drain: 8 * time.Second, worker: 2, workerImage: "worker:1", dbImage: "db:1"}
+	f := simFile{webImage: "web:1", min: 2, max: 6, drain: 8 * time.Second, worker: 2, workerImage: "worker:1", dbImage: "db:1", memory: 64}
 	return f.good()
 }
 
@@ -60,7 +62,7 @@ func (f simFile) edit() edit {
 
 func (f simFile) spec() state.Spec {
 	services := map[string]state.Service{
-		"web": service("web", f.webImage, state.Service{Replicas: f.min, Drain: f.drain,
+		"web": service("web", f.webImage, f.memory, state.Service{Replicas: f.min, Drain: f.drain,
 			Ingress: &lbconfig.Ingress{Hosts: []string{"_"}, Port: 4000, Health: lbconfig.Health{Path: "/health", Every: 10 * time.Second}},
 			Autoscale: &autoscale.Policy{Min: f.min, Max: f.max,
 				CPU:         autoscale.Band{Above: 0.7, Below: 0.3},
@@ -68,10 +70,10 @@ func (f simFile) spec() state.Spec {
 				Out: autoscale.Pace{Cooldown: 5 * time.Second},
 				In:  autoscale.Pace{Window: 5 * time.Second, Stabilization: 10 * time.Second, Cooldown: 5 * time.Second},
 			}}),
-		"db": service("db", f.dbImage, state.Service{Replicas: 1, Stateful: true, Drain: 2 * time.Second}),
+		"db": service("db", f.dbImage, f.memory, state.Service{Replicas: 1, Stateful: true, Drain: 2 * time.Second}),
 	}
 	if f.worker > 0 {
-		services["worker"] = service("worker", f.workerImage, state.Service{Replicas: f.worker, Drain: 2 * time.Second,
+		services["worker"] = service("worker", f.workerImage, 64, state.Service{Replicas: f.worker, Drain: 2 * time.Second,
 			DependsOn: []state.Dependency{{Service: "db", Healthy: true}}})
 	}
 	spec := state.Spec{Project: "sim", Services: services}
@@ -80,9 +82,9 @@ func (f simFile) spec() state.Spec {
 	return spec
 }
 
-func service(name, image string, s state.Service) state.Service {
+func service(name, image string, memory int64, s state.Service) state.Service {
 	s.Name = name
-	s.Container = state.Container{Image: image, StopGrace: 2 * time.Second, Resources: state.Resources{CPULimit: 1, MemoryLimit: 64 << 20}}
+	s.Container = state.Container{Image: image, StopGrace: 2 * time.Second, Resources: state.Resources{CPULimit: 1, MemoryLimit: memory << 20}}
 	if name == "db" {
 		s.Container.Healthcheck = &state.Healthcheck{Test: []string{"CMD", "true"}}
 	}

@@ -111,6 +111,7 @@ func (h *simHost) behave(l agent.Launch) agenttest.Behaviour {
 	if d.Chance(name+"/stubborn", 0.02) {
 		b.StopTakes = time.Hour
 	}
+	b.Unfit = d.Chance(name+"/unfit", 0.1)
 	return b
 }
 
@@ -307,6 +308,9 @@ func (h *simHost) unsettled(c state.Cluster) string {
 	for _, k := range h.engine.Own() {
 		if !k.Running {
 			return k.Name + " has ended and is still there"
+		}
+		if limit := c.Spec.Services[k.Service].Container.Resources.MemoryLimit; k.MemoryLimit != limit {
+			return fmt.Sprintf("%s may use %d bytes, its definition says %d", k.Name, k.MemoryLimit, limit)
 		}
 		have = append(have, k.Instance+" "+k.ID)
 	}

@@ -159,6 +159,9 @@ func unsettledServices(c state.Cluster) string {
 		}
 		n := 0
 		for i := range c.Of(name) {
+			if i.Relimiting || i.Unfit != "" || i.Sick != "" {
+				return fmt.Sprintf("%s has not come right: relimiting %v, unfit %q, sick %q", i.ID, i.Relimiting, i.Unfit, i.Sick)
+			}
 			if i.Phase != state.Ready || i.Revision != service.Hash {
 				return fmt.Sprintf("%s is %s, its definition is current: %v (%s)", i.ID, i.Phase, i.Revision == service.Hash, i.Reason)
 			}

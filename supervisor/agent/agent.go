@@ -44,6 +44,7 @@ type LoadBalancer interface {
 // Engine is all that an agent needs of the container engine.
 type Engine interface {
 	Runtime
+	Limiter
 	Resources
 	Watcher
 	Tailer

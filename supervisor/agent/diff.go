@@ -22,6 +22,9 @@ const (
 	OpFail OpKind = "fail"
 	// OpHealth: a ready instance has become sick, or well again; report it.
 	OpHealth OpKind = "health"
+	// OpRelimit: an instance has a new definition that differs only in limits;
+	// change them while it runs.
+	OpRelimit OpKind = "relimit"
 	// OpRetire: an instance that drains gets no requests any more; let it
 	// finish, stop it, remove it, report it gone.
 	OpRetire OpKind = "retire"
@@ -148,6 +151,10 @@ func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exis
 			return op, true
 		case c.PID == 0:
 			op.Kind = OpInspect
+			return op, true
+		}
+		if i.Relimiting && want.Spec.Services[i.Service].Hash == i.Revision {
+			op.Kind = OpRelimit
 			return op, true
 		}
 		if why := sickness(here, c); i.Phase == state.Ready && (why != "" && i.Sick == "" || why == "" && i.Sick != "" && here.Well[i.ID]) {

@@ -38,6 +38,14 @@ type Resources interface {
 	Prepare(ctx context.Context, spec state.Spec) error
 }
 
+// Limiter changes limits of containers that run.
+type Limiter interface {
+	// Limit puts the limits of a definition in force and returns the container
+	// as it is then. The error is ErrUnfit where that cannot be done while it
+	// runs; what was in force before is in force then.
+	Limit(ctx context.Context, id string, to state.Resources) (Container, error)
+}
+
 // Watcher tells what happens to this cluster's containers.
 type Watcher interface {
 	// Watch calls f for each event, in order and from one goroutine, until the
@@ -59,6 +67,7 @@ var (
 	ErrPortTaken   = errors.New("host port is taken")
 	ErrNameTaken   = errors.New("container name is taken by a container that is not ours")
 	ErrNoImage     = errors.New("image is not on this host")
+	ErrUnfit       = errors.New("the limits cannot be changed while it runs")
 	// ErrUnavailable: the engine cannot be asked.
 	ErrUnavailable = errors.New("the container engine is not available")
 )

@@ -22,6 +22,8 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 		return a.commit(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why})
 	case OpHealth:
 		return a.commit(ctx, state.ReportHealth{ID: op.Instance.ID, Sick: op.Why})
+	case OpRelimit:
+		return a.relimit(ctx, c, op)
 	case OpRetire:
 		return a.end(ctx, c, op)
 	case OpClear:
@@ -165,6 +167,25 @@ func (a *Agent) portsInUse() map[int]bool {
 		}
 	}
 	return used
+}
+
+// relimit changes the limits of an instance that runs. Where the engine cannot,
+// the plan has it replaced.
+func (a *Agent) relimit(ctx context.Context, c state.Cluster, op Op) error {
+	if err := a.cutOff(); err != nil {
+		return err
+	}
+	done := state.Relimited{ID: op.Instance.ID, Revision: op.Instance.Revision}
+	container, err := a.Engine.Limit(ctx, op.Container.ID, c.Spec.Services[op.Instance.Service].Container.Resources)
+	switch {
+	case errors.Is(err, ErrUnfit):
+		done.Problem = err.Error()
+	case err != nil:
+		return fmt.Errorf("change the limits of %s: %w", op.Instance.Name, err)
+	default:
+		a.view.put(container, time.Now())
+	}
+	return a.commit(ctx, done)
 }
 
 // quiet waits until a container has no connections left, or until the end.

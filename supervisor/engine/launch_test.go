@@ -400,3 +400,43 @@ func TestSeveralRemoveOneContainerAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitsAreChangedWhileAContainerRuns(t *testing.T) {
+	e := kit.New(t)
+	spec := e.Container("serve", "80")
+	spec.Resources = state.Resources{CPULimit: .5, MemoryLimit: 64 << 20, PidsLimit: 50}
+	c := e.Run(e.Published(spec))
+	for _, to := range []state.Resources{
+		{CPULimit: 1, MemoryLimit: 128 << 20, MemoryReservation: 32 << 20, PidsLimit: 60},
+		{CPULimit: .25, MemoryLimit: 48 << 20, MemoryReservation: 32 << 20, PidsLimit: 40},
+	} {
+		now, err := e.Limit(t.Context(), c.ID, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.ID != c.ID || now.PID != c.PID || now.CPULimit != to.CPULimit || now.MemoryLimit != to.MemoryLimit {
+			t.Errorf("got %+v, want the same process with %+v", now, to)
+		}
+		d, err := e.Docker.ContainerInspect(t.Context(), c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := d.HostConfig; *h.PidsLimit != to.PidsLimit || h.MemoryReservation != to.MemoryReservation {
+			t.Errorf("in force are %+v", h.Resources)
+		}
+		if got := get(t, c.Address); !strings.HasPrefix(c.ID, got) {
+			t.Errorf("it answers %q", got)
+		}
+	}
+	_, err := e.Limit(t.Context(), c.ID, state.Resources{CPULimit: .25, MemoryLimit: 1 << 20})
+	if !errors.Is(err, agent.ErrUnfit) {
+		t.Errorf("the engine's least is 6 MiB: %v", err)
+	}
+	if _, err := e.Limit(t.Context(), "nobody", state.Resources{CPULimit: 1}); !errors.Is(err, agent.ErrNoContainer) {
+		t.Errorf("a container that is not there: %v", err)
+	}
+	still, err := e.Inspect(t.Context(), c.ID)
+	if err != nil || !still.Running || still.MemoryLimit != 48<<20 {
+		t.Errorf("after what was refused it is %+v, %v", still, err)
+	}
+}

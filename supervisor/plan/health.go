@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/supervisord/supervisord/supervisor/state"
 )
@@ -38,9 +39,33 @@ func (r *round) heal(s state.Service) {
 			r.panics[s.Name] = true
 			continue
 		}
-		// Refused while another one is being replaced.
+		if r.replacing(s) {
+			return
+		}
+		// Refused while another one starts.
 		r.do(state.Fail{ID: i.ID, Reason: i.Sick, Sick: true}, "sick")
 	}
+}
+
+// replaceWithin is how long an instance that has failed may take to be replaced
+// before the next sick one is given up all the same: there may be no room for
+// the new one as long as the sick one has it.
+const replaceWithin = 30 * time.Second
+
+// replacing says whether the place of an instance that has just failed is still
+// empty.
+func (r *round) replacing(s state.Service) bool {
+	f, failed := r.Cluster.Failures.Get(s.Name)
+	scale, _ := r.Cluster.Scales.Get(s.Name)
+	if !failed || r.count(s).active >= scale.Desired {
+		return false
+	}
+	until := f.Last.Add(replaceWithin)
+	if r.Now.Before(until) {
+		r.wake(until)
+		return true
+	}
+	return false
 }
 
 // newInRelease says whether an instance is of a release on its way: then there

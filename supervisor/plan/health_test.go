@@ -32,6 +32,16 @@ func (w *world) sicken(names ...string) {
 	}
 }
 
+// recover makes all that is sick well again.
+func (w *world) recover() {
+	w.t.Helper()
+	for id, i := range w.Instances.All() {
+		if i.Sick != "" {
+			w.must(state.ReportHealth{ID: id})
+		}
+	}
+}
+
 // last is the message of the newest event of a kind.
 func (w *world) last(kind state.EventKind) string {
 	message := ""
@@ -97,11 +107,7 @@ func TestWhatIsWellAgainStays(t *testing.T) {
 	w := serving(t, web("v1", 1))
 	w.sicken("web-1")
 	w.round()
-	for id, i := range w.Instances.All() {
-		if i.Sick != "" {
-			w.must(state.ReportHealth{ID: id})
-		}
-	}
+	w.recover()
 	w.wants(w.round(), "drain web-2 v1")
 }
 

@@ -15,6 +15,7 @@ func (r *round) reconcile(s state.Service) {
 	if !ok {
 		return
 	}
+	r.relimit(s)
 	r.spread(s, scale.Desired)
 	r.retireOutdated(s)
 	r.stopFirst(s, scale.Desired)
@@ -49,8 +50,13 @@ func (r *round) count(s state.Service) count {
 // drained or may no longer have it or has too many.
 // What owns data stays where the data is. "" when it may stay.
 func (r *round) unwanted(s state.Service, i state.Instance) string {
-	if i.Revision != s.Hash {
+	switch {
+	case r.adjustable(s, i):
+		return ""
+	case i.Revision != s.Hash:
 		return "its definition changed"
+	case i.Unfit != "":
+		return "it cannot get its new limits while it runs: " + i.Unfit
 	}
 	if why := r.ill(s, i); why != "" {
 		return why
@@ -95,6 +101,9 @@ func (r *round) shrink(s state.Service, want int) {
 		cmd := state.Drain{ID: victim.ID, Why: why}
 		if victim.Phase == state.Ready {
 			cmd.KeepReady = want
+			if r.Cluster.Speaks(2) {
+				cmd.Desired = want
+			}
 		}
 		if !r.do(cmd, "over the wanted count") {
 			return

@@ -77,8 +77,8 @@ func (r *round) rolledOut() bool {
 				return false
 			}
 			ready++
-			if i.PhaseAt.After(newest) {
-				newest = i.PhaseAt
+			if at := since(i); at.After(newest) {
+				newest = at
 			}
 		}
 		if ready < scale.Desired {
@@ -96,7 +96,7 @@ func (r *round) rolledOut() bool {
 // current definition and there: the rest of a release may take longer.
 func (r *round) replaced(s state.Service) bool {
 	for i := range r.Cluster.Of(s.Name) {
-		if i.Active() && (i.Phase != state.Ready || i.Revision != s.Hash) {
+		if i.Active() && (i.Phase != state.Ready || i.Revision != s.Hash || i.Relimiting || i.Unfit != "") {
 			return false
 		}
 	}
@@ -133,10 +133,10 @@ func (r *round) pausing(s state.Service) bool {
 		return false
 	}
 	for i := range r.Cluster.Of(s.Name) {
-		if i.Phase != state.Ready || i.Revision != s.Hash || i.PhaseAt.Before(r.Cluster.Rollout.Began) {
+		if i.Phase != state.Ready || i.Revision != s.Hash || since(i).Before(r.Cluster.Rollout.Began) {
 			continue
 		}
-		if until := i.PhaseAt.Add(s.Update.Delay); r.Now.Before(until) {
+		if until := since(i).Add(s.Update.Delay); r.Now.Before(until) {
 			r.wake(until)
 			return true
 		}
@@ -180,7 +180,7 @@ func Short(c state.Cluster, next state.Spec) map[string]string {
 		switch {
 		case s.Hash == old.Hash, known && scale.Desired == 0, !known && s.Replicas == 0:
 			continue
-		case known && (s.Stateful || s.Update.StopFirst):
+		case known && (s.Stateful || s.Update.StopFirst || growInPlace(c, next, name)):
 			continue
 		}
 		host, why := free.Choose(s, c.HomeOf(s), "")

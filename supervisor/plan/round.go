@@ -52,11 +52,14 @@ type round struct {
 	moving map[string]string
 	// panics are the services of which too many are sick to take them out.
 	panics map[string]bool
+	// fits remembers whether one definition differs from another only in
+	// limits.
+	fits map[[2]string]bool
 }
 
 // Round decides what to do now.
 func Round(v View) Result {
-	r := &round{View: v, moving: map[string]string{}, panics: map[string]bool{}, Result: Result{
+	r := &round{View: v, moving: map[string]string{}, panics: map[string]bool{}, fits: map[[2]string]bool{}, Result: Result{
 		Decisions: map[string]autoscale.Decision{},
 		Pending:   map[string]string{},
 	}}

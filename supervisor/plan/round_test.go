@@ -115,7 +115,7 @@ func (w *world) wants(said []string, want ...string) {
 }
 
 func web(hash string, replicas int) state.Service {
-	return state.Service{Name: "web", Hash: hash, Replicas: replicas}
+	return state.Service{Name: "web", Hash: hash, Replicas: replicas, Container: state.Container{Image: "web:" + hash}}
 }
 
 func TestMissingInstancesArePlacedInTheLowestFreeSlots(t *testing.T) {
@@ -246,10 +246,10 @@ func TestRoundsKeepTheServiceUp(t *testing.T) {
 			w.host(string(rune('b' + n)))
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-			readyBefore := count(w.Cluster, state.Ready)
+			readyBefore := well(w.Cluster)
 			said := w.round()
 			scale, _ := w.Scales.Get("web")
-			if ready := count(w.Cluster, state.Ready); ready < readyBefore && ready < scale.Desired {
+			if ready := well(w.Cluster); ready < readyBefore && ready < scale.Desired {
 				rt.Fatalf("%v took ready instances from %d to %d, %d are wanted", said, readyBefore, ready, scale.Desired)
 			}
 			if active := count(w.Cluster, state.Assigned, state.Starting, state.Ready); active > scale.Desired+max(1, w.Spec.Services["web"].Update.Parallelism) {
@@ -286,6 +286,17 @@ func count(c state.Cluster, phases ...state.Phase) int {
 	return n
 }
 
+// well counts the instances that serve and answer.
+func well(c state.Cluster) int {
+	n := 0
+	for i := range c.Instances.Values() {
+		if i.Phase == state.Ready && i.Sick == "" {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) disturb(t *rapid.T) {
 	var ids []string
 	for id := range w.Instances.All() {
@@ -294,11 +305,19 @@ func (w *world) disturb(t *rapid.T) {
 	try := func(cmd state.Command) {
 		w.Cluster, _ = state.Apply(w.Cluster, w.Index+1, state.Proposal{At: w.now, Commands: []state.Command{cmd}})
 	}
-	switch kind := rapid.IntRange(0, 10).Draw(t, "disturbance"); {
+	switch kind := rapid.IntRange(0, 13).Draw(t, "disturbance"); {
+	case kind >= 11 && len(ids) > 0:
+		i, _ := w.Instances.Get(rapid.SampledFrom(ids).Draw(t, "id"))
+		try(rapid.SampledFrom([]state.Command{
+			state.ReportHealth{ID: i.ID, Sick: "drawn"}, state.ReportHealth{ID: i.ID},
+			state.Relimited{ID: i.ID, Revision: i.Revision}, state.Relimited{ID: i.ID, Revision: i.Revision, Problem: "drawn"},
+		}).Draw(t, "news"))
 	case kind >= 8:
 		w.disturbHost(t, try)
 	case kind == 0:
-		s := web(rapid.SampledFrom([]string{"v1", "v2", "v3"}).Draw(t, "hash"), 3)
+		s := rapid.SampledFrom([]state.Service{
+			web("v1", 3), web("v2", 3), web("v3", 3), limited("m1", 3, 1, 128), limited("m2", 3, 2, 256),
+		}).Draw(t, "definition")
 		s.Update.Parallelism = rapid.IntRange(0, 4).Draw(t, "parallelism")
 		s.Update.Delay = time.Duration(rapid.IntRange(0, 20).Draw(t, "delay")) * time.Second
 		s.Update.OnFailure = rapid.SampledFrom([]state.OnFailure{"", state.OnFailureContinue}).Draw(t, "on failure")
@@ -345,6 +364,8 @@ func (w *world) settle(t *rapid.T) {
 		said = w.round()
 		w.ready()
 		w.gone()
+		w.relimited("")
+		w.recover()
 	}
 	if len(said) > 0 {
 		t.Fatalf("it does not settle: %v", said)

@@ -490,3 +490,17 @@ func sound(t *rapid.T, c state.Cluster) {
 		t.Fatalf("web is wanted %d times, bounds are 2 and 8", s.Desired)
 	}
 }
+
+func TestADrainThatWasPlannedForFewerIsRefused(t *testing.T) {
+	l := founded(t)
+	l.apply(state.Hold{Service: "web", Count: ptr(2)})
+	l.apply(place("web", 1), place("web", 2))
+	id := fmt.Sprintf("web-1.%d", l.index)
+	l.apply(state.Hold{Service: "web", Count: ptr(3)})
+	if err := l.apply(state.Drain{ID: id, Desired: 2})[0]; !errors.Is(err, state.ErrRefused) {
+		t.Errorf("3 are wanted by now: %v", err)
+	}
+	if err := l.apply(state.Drain{ID: id, Desired: 3})[0]; err != nil {
+		t.Error(err)
+	}
+}

@@ -126,6 +126,12 @@ type Instance struct {
 	// SickSince since when; empty while it does.
 	Sick      string    `json:"sick,omitempty"`
 	SickSince time.Time `json:"sick_since,omitzero"`
+	// Relimiting: its limits are about to be changed to those of its
+	// definition, which happened last at RelimitedAt. Unfit is why that cannot
+	// be done while it runs.
+	Relimiting  bool      `json:"relimiting,omitempty"`
+	RelimitedAt time.Time `json:"relimited_at,omitzero"`
+	Unfit       string    `json:"unfit,omitempty"`
 }
 
 // Active says whether the instance counts towards the desired number: it
@@ -162,41 +168,42 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventClusterStarted   EventKind = "cluster_started"
-	EventClusterOpened    EventKind = "cluster_opened"
-	EventTokenCreated     EventKind = "token_created"
-	EventTokenRevoked     EventKind = "token_revoked"
-	EventHostAdmitted     EventKind = "host_admitted"
-	EventHostJoined       EventKind = "host_joined"
-	EventHostLost         EventKind = "host_lost"
-	EventHostBack         EventKind = "host_back"
-	EventHostDraining     EventKind = "host_draining"
-	EventHostResumed      EventKind = "host_resumed"
-	EventHostRemoved      EventKind = "host_removed"
-	EventClockSkew        EventKind = "clock_skew"
-	EventSpecConflict     EventKind = "spec_conflict"
-	EventSpecAccepted     EventKind = "spec_accepted"
-	EventSpecRejected     EventKind = "spec_rejected"
-	EventScaledOut        EventKind = "scaled_out"
-	EventScaledIn         EventKind = "scaled_in"
-	EventHeld             EventKind = "held"
-	EventReleased         EventKind = "released"
-	EventInstanceReady    EventKind = "instance_ready"
-	EventInstanceDraining EventKind = "instance_draining"
-	EventInstanceFailed   EventKind = "instance_failed"
-	EventInstanceGone     EventKind = "instance_gone"
-	EventInstanceSick     EventKind = "instance_sick"
-	EventInstanceWell     EventKind = "instance_well"
-	EventCheckSuspected   EventKind = "check_suspected"
-	EventCheckTrusted     EventKind = "check_trusted"
-	EventInstanceLog      EventKind = "instance_log"
-	EventSiteRejected     EventKind = "site_rejected"
-	EventSiteAccepted     EventKind = "site_accepted"
-	EventOrphanRemoved    EventKind = "orphan_removed"
-	EventReleaseHealthy   EventKind = "release_healthy"
-	EventReleaseFailed    EventKind = "release_failed"
-	EventReleasePaused    EventKind = "release_paused"
-	EventRolledBack       EventKind = "rolled_back"
+	EventClusterStarted    EventKind = "cluster_started"
+	EventClusterOpened     EventKind = "cluster_opened"
+	EventTokenCreated      EventKind = "token_created"
+	EventTokenRevoked      EventKind = "token_revoked"
+	EventHostAdmitted      EventKind = "host_admitted"
+	EventHostJoined        EventKind = "host_joined"
+	EventHostLost          EventKind = "host_lost"
+	EventHostBack          EventKind = "host_back"
+	EventHostDraining      EventKind = "host_draining"
+	EventHostResumed       EventKind = "host_resumed"
+	EventHostRemoved       EventKind = "host_removed"
+	EventClockSkew         EventKind = "clock_skew"
+	EventSpecConflict      EventKind = "spec_conflict"
+	EventSpecAccepted      EventKind = "spec_accepted"
+	EventSpecRejected      EventKind = "spec_rejected"
+	EventScaledOut         EventKind = "scaled_out"
+	EventScaledIn          EventKind = "scaled_in"
+	EventHeld              EventKind = "held"
+	EventReleased          EventKind = "released"
+	EventInstanceReady     EventKind = "instance_ready"
+	EventInstanceDraining  EventKind = "instance_draining"
+	EventInstanceFailed    EventKind = "instance_failed"
+	EventInstanceGone      EventKind = "instance_gone"
+	EventInstanceSick      EventKind = "instance_sick"
+	EventInstanceWell      EventKind = "instance_well"
+	EventInstanceRelimited EventKind = "instance_relimited"
+	EventCheckSuspected    EventKind = "check_suspected"
+	EventCheckTrusted      EventKind = "check_trusted"
+	EventInstanceLog       EventKind = "instance_log"
+	EventSiteRejected      EventKind = "site_rejected"
+	EventSiteAccepted      EventKind = "site_accepted"
+	EventOrphanRemoved     EventKind = "orphan_removed"
+	EventReleaseHealthy    EventKind = "release_healthy"
+	EventReleaseFailed     EventKind = "release_failed"
+	EventReleasePaused     EventKind = "release_paused"
+	EventRolledBack        EventKind = "rolled_back"
 )
 
 // MaxEvents is how many events the state keeps; the oldest go first.

@@ -104,6 +104,9 @@ type Drain struct {
 	// without this one; the command is refused when there would be fewer,
 	// because one has failed since the round that planned it.
 	KeepReady int `json:"keep_ready,omitempty"`
+	// Desired is the wanted count that it was planned for; the command is
+	// refused when more are wanted by now. 0 in older logs.
+	Desired int `json:"desired,omitempty"`
 }
 
 // Gone says that nothing of a draining or failed instance is left.
@@ -239,6 +242,10 @@ func decodeCommand(it item) (Command, error) {
 		return read[Note](it)
 	case "report_health":
 		return read[ReportHealth](it)
+	case "relimit":
+		return read[Relimit](it)
+	case "relimited":
+		return read[Relimited](it)
 	case "suspect":
 		return read[Suspect](it)
 	case "finish_rollout":

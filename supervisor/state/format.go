@@ -23,6 +23,17 @@ type second struct{}
 
 func (second) format() int { return 2 }
 
+// Speaks returns whether every host knows a format: fields that came with it mean
+// something only then.
+func (c Cluster) Speaks(format int) bool {
+	for h := range c.Hosts.Values() {
+		if max(1, h.Format) < format {
+			return false
+		}
+	}
+	return true
+}
+
 // ErrOlderHosts is wrapped by the error of what cannot be proposed yet.
 var ErrOlderHosts = errors.New("not every host of the cluster runs a version that knows this")
 

@@ -157,6 +157,9 @@ func (cmd Drain) apply(ch *change) error {
 	if !i.Active() {
 		return refuse("%s is %s already", i.Name, i.Phase)
 	}
+	if scale, _ := ch.Scales.Get(i.Service); cmd.Desired > 0 && scale.Desired > cmd.Desired {
+		return refuse("%d of %s are wanted by now, not %d", scale.Desired, i.Service, cmd.Desired)
+	}
 	if left := ch.readyBeside(i); left < cmd.KeepReady {
 		return refuse("without %s only %d of %s would be ready, %d must stay", i.Name, left, i.Service, cmd.KeepReady)
 	}

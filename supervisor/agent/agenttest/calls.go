@@ -265,3 +265,22 @@ func (e *Engine) nameOf(id string) string {
 	}
 	return id
 }
+
+// Limit implements agent.Limiter. A Behaviour may refuse it.
+func (e *Engine) Limit(ctx context.Context, id string, to state.Resources) (c agent.Container, err error) {
+	err = e.call(ctx, Call{"limit", e.nameOf(id)}, 5*time.Millisecond, 40*time.Millisecond, func() error {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		k, err := e.own(id)
+		if err != nil {
+			return err
+		}
+		if k.behave.Unfit {
+			return fmt.Errorf("limit %s: %w", k.Name, agent.ErrUnfit)
+		}
+		k.CPULimit, k.MemoryLimit = to.CPULimit, to.MemoryLimit
+		c = k.Container
+		return nil
+	})
+	return c, err
+}

@@ -57,6 +57,8 @@ type Behaviour struct {
 	// StopTakes is from the stop signal to its end. Longer than the grace time
 	// it is killed.
 	StopTakes time.Duration
+	// Unfit: its limits cannot be changed while it runs.
+	Unfit bool
 }
 
 // Call is one call of an engine's method. Name is the container's, or "" for
