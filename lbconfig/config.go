@@ -55,6 +55,9 @@ type Ingress struct {
 	// MaxBody is the largest request body in bytes; 0 means nginx's 1 MiB.
 	MaxBody  int64    `json:"max_body,omitzero"`
 	Timeouts Timeouts `json:"timeouts,omitzero"`
+	// SlowStart is how long a fresh instance takes to come to its full share of
+	// the requests; 0 for at once.
+	SlowStart time.Duration `json:"slow_start,omitzero"`
 	// Static are path prefixes whose answers nginx may keep.
 	Static []Static `json:"static,omitempty"`
 }
@@ -75,6 +78,8 @@ type Health struct {
 	Every time.Duration `json:"every,omitzero"`
 	// Timeout is how long one check may take; 5 s by default.
 	Timeout time.Duration `json:"timeout,omitzero"`
+	// IgnoreErrors: answers of 500 and above say nothing of its health.
+	IgnoreErrors bool `json:"ignore_errors,omitempty"`
 }
 
 // RateLimit bounds the requests of one client address.

@@ -185,6 +185,10 @@ func (i Ingress) validate(p *problems) {
 	within(p, "timeouts.read", i.Timeouts.Read, time.Millisecond, 24*time.Hour)
 	within(p, "timeouts.send", i.Timeouts.Send, time.Millisecond, 24*time.Hour)
 	i.validateStatic(p)
+	within(p, "slow_start", i.SlowStart, 100*time.Millisecond, time.Hour)
+	if i.SlowStart != 0 && (i.StickyCookie != "" || i.Balance == BalanceIPHash) {
+		p.add("slow_start", "cannot go together with sticky or ip_hash: each of its steps would move clients to other instances")
+	}
 }
 
 func (i Ingress) validateHealth(p *problems) {

@@ -48,6 +48,10 @@ func (b backend) Local() api.Local {
 			round = theirs
 		}
 	}
+	verdicts := map[string]api.Verdict{}
+	for name, v := range round.Verdicts {
+		verdicts[name] = api.Verdict(v)
+	}
 	samples := round.Samples
 	if samples == nil {
 		samples = map[string]autoscale.Sample{}
@@ -56,7 +60,7 @@ func (b backend) Local() api.Local {
 	maps.Copy(samples, b.node.observer.samples())
 	return api.Local{
 		Host: b.options.Host, Version: b.options.Version, StartedAt: b.started,
-		Raft: raft, Decisions: round.Decisions, Pending: round.Pending, LastRound: b.lastRound(),
+		Raft: raft, Decisions: round.Decisions, Pending: round.Pending, Verdicts: verdicts, LastRound: b.lastRound(),
 		Samples: samples, Machine: b.physician.use(), Skew: round.Skew, Connected: b.node.connected(), Members: b.members(),
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig/accesslog"
 	"github.com/supervisord/supervisord/supervisor/history"
 	"github.com/supervisord/supervisord/supervisor/peer"
+	"github.com/supervisord/supervisord/supervisor/plan"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -26,6 +28,7 @@ type collector struct {
 	contact map[string]time.Time
 	skew    map[string]time.Duration
 	latest  map[string]autoscale.Sample
+	traffic traffic
 	// frames are of whole services, made here; parts are what the hosts
 	// remember of the time before, by host and service.
 	frames   *history.Store
@@ -48,6 +51,7 @@ func (k *collector) begin() {
 	k.latest, k.framedAt = map[string]autoscale.Sample{}, map[string]time.Time{}
 	k.frames, k.parts = history.New(), map[string]map[string][]autoscale.Frame{}
 	k.began = k.now()
+	k.traffic = traffic{}
 }
 
 // report takes in what a host measured, and returns how far its clock is
@@ -62,6 +66,7 @@ func (k *collector) report(r peer.Report) (skew time.Duration) {
 		s.At = s.At.Add(-skew)
 		k.latest[s.Instance] = s
 	}
+	k.traffic.add(now, r.Traffic)
 	return skew
 }
 
@@ -125,7 +130,7 @@ func (k *collector) gather(c state.Cluster) (late time.Time) {
 // reported says whether every host with instances of a service has been heard
 // of since a moment.
 func (k *collector) reported(c state.Cluster, service string, since time.Time) bool {
-	for i := range c.Of(service) {
+	for i := range c.Stable(service) {
 		if i.Phase == state.Ready && !k.contact[i.Host].After(since) {
 			return false
 		}
@@ -156,6 +161,14 @@ func (k *collector) framesOf(c state.Cluster) func(service string) []autoscale.F
 		end, _ := slices.BinarySearchFunc(past, begins, func(f autoscale.Frame, at time.Time) int { return f.At.Compare(at) })
 		return append(past[:end:end], own...)
 	}
+}
+
+// clients returns what the instances' clients got in the last moments, and how
+// the canary has done.
+func (k *collector) clients(c state.Cluster) (map[string]accesslog.Counts, map[string]plan.Trial) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.traffic.look(c, k.now())
 }
 
 // samples returns the latest sample of each instance of the cluster.

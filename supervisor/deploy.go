@@ -31,7 +31,7 @@ func (b backend) Deploy(ctx context.Context, d api.Deploy) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if spec.Hash == c.Spec.Hash && spec.Source == c.Spec.Source {
+	if spec.Hash == c.Spec.Hash && (spec.Source == c.Spec.Source || d.Canary > 0) {
 		return c.Spec.Revision, nil
 	}
 	if err := b.images(ctx, c, spec); err != nil {
@@ -48,6 +48,10 @@ func (b backend) Deploy(ctx context.Context, d api.Deploy) (uint64, error) {
 	by := d.By
 	if by == "" {
 		by = "a deploy on " + b.options.Host
+	}
+	if d.Canary > 0 {
+		refused, err := b.Propose(ctx, state.StartCanary{Spec: spec, Base: c.Spec.Revision, Share: d.Canary, By: by})
+		return c.Spec.Revision, errors.Join(append(refused, err)...)
 	}
 	refused, err := b.Propose(ctx, state.SetSpec{Spec: spec, Base: c.Spec.Revision, Host: b.options.Host, By: by})
 	if err := errors.Join(append(refused, err)...); err != nil {

@@ -96,8 +96,13 @@ func (d desk) Round(context.Context) (peer.Round, error) {
 // round is the last one of this host's leadership.
 func (n *node) round() peer.Round {
 	decisions, pending, at := n.leader.latest()
+	verdicts := map[string]peer.Verdict{}
+	for name, v := range n.leader.judged() {
+		verdicts[name] = peer.Verdict(v)
+	}
 	return peer.Round{
-		At: at, Decisions: decisions, Pending: pending,
+		Verdicts: verdicts,
+		At:       at, Decisions: decisions, Pending: pending,
 		Samples: n.leader.collect.samples(), Skew: n.leader.collect.skews(),
 	}
 }

@@ -183,7 +183,7 @@ func (p *physician) databases() []check {
 	}
 	running := p.containers()
 	for i := range c.Instances.Values() {
-		s := c.Spec.Services[i.Service]
+		s, _ := c.ServiceOf(i)
 		if s.Database == nil || !i.Active() {
 			continue
 		}

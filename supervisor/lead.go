@@ -34,6 +34,7 @@ type leader struct {
 	mu        sync.Mutex
 	decisions map[string]autoscale.Decision
 	pending   map[string]string
+	verdicts  map[string]plan.Verdict
 	rounds    time.Time
 	// skewed are the hosts whose clocks were complained of.
 	skewed map[string]bool
@@ -195,6 +196,7 @@ func (l *leader) earlier(next time.Time, times ...time.Time) time.Time {
 func (l *leader) round(ctx context.Context, c state.Cluster) (r plan.Result, late time.Time) {
 	late = l.collect.gather(c)
 	v := plan.View{Now: l.replica.Now(), Cluster: c, Frames: l.frames(c), Grace: l.grace}
+	v.Traffic, v.Trials = l.collect.clients(c)
 	if l.peers != nil {
 		v.Contact = l.collect.contacts(c)
 		// This host needs no sign of life from itself.
@@ -255,7 +257,7 @@ func (l *leader) tellSkew(ctx context.Context) {
 func (l *leader) keep(r plan.Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.decisions, l.pending, l.rounds = r.Decisions, r.Pending, time.Now()
+	l.decisions, l.pending, l.verdicts, l.rounds = r.Decisions, r.Pending, r.Verdicts, time.Now()
 	if l.skewed == nil {
 		l.skewed = map[string]bool{}
 	}
@@ -265,7 +267,14 @@ func (l *leader) keep(r plan.Result) {
 func (l *leader) rest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.decisions, l.pending, l.skewed, l.rounds = nil, nil, nil, time.Time{}
+	l.decisions, l.pending, l.verdicts, l.skewed, l.rounds = nil, nil, nil, nil, time.Time{}
+}
+
+// judged returns a copy of how the canary does, by the last round.
+func (l *leader) judged() map[string]plan.Verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.verdicts)
 }
 
 // latest returns copies of the last round's decisions and waits, and when it

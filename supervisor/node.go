@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/supervisord/supervisord/lbconfig/accesslog"
 	"github.com/supervisord/supervisord/raftstore"
 	"github.com/supervisord/supervisord/supervisor/agent"
 	"github.com/supervisord/supervisord/supervisor/history"
@@ -37,12 +38,15 @@ type parts struct {
 	store   store
 	replica *replica
 	// peers are nil in a cluster of one that no host can join.
-	peers       peers
-	grace       time.Duration
-	engine      agent.Engine
-	balance     agent.LoadBalancer
-	prober      agent.Prober
-	sampler     sampler
+	peers   peers
+	grace   time.Duration
+	engine  agent.Engine
+	balance agent.LoadBalancer
+	prober  agent.Prober
+	sampler sampler
+	// access reads what nginx has seen since the last call, by address; nil where
+	// nobody tells.
+	access      func() (map[string]accesslog.Counts, error)
 	connections func(address string) (int, error)
 	// dial connects to an instance of another host; nil for TCP.
 	dial func(ctx context.Context, address string) error
@@ -72,6 +76,9 @@ type node struct {
 }
 
 func newNode(p parts) *node {
+	if p.access == nil {
+		p.access = func() (map[string]accesslog.Counts, error) { return nil, nil }
+	}
 	n := &node{parts: p, history: history.New(), reports: make(chan peer.Report, 1)}
 	local := proposer{log: p.store, replica: p.replica}
 	n.proposer = local
@@ -96,7 +103,7 @@ func newNode(p parts) *node {
 	}
 	n.leader.frames = n.leader.collect.framesOf
 	n.observer = &observer{
-		host: p.self.Name, replica: p.replica, containers: n.agent.Containers, sampler: p.sampler, history: n.history,
+		host: p.self.Name, replica: p.replica, containers: n.agent.Containers, sampler: p.sampler, access: p.access, history: n.history,
 		tell: n.tell, framedAt: map[string]time.Time{}, log: p.log.With("part", "observer"),
 	}
 	n.follower = &follower{host: p.self.Name, replica: p.replica, report: n.proposer, file: p.file, ready: n.settled.Load, log: p.log.With("part", "follower")}

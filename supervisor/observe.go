@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig/accesslog"
 	"github.com/supervisord/supervisord/supervisor/agent"
 	"github.com/supervisord/supervisord/supervisor/history"
 	"github.com/supervisord/supervisord/supervisor/peer"
@@ -31,15 +32,17 @@ type observer struct {
 	// history has the use of this host's instances, and the frames of them
 	// alone: they are what this host has to add to a service's.
 	history *history.Store
-	tell    func(context.Context, peer.Report)
-	log     *slog.Logger
+	// access reads what nginx has seen since the last call, by address.
+	access func() (map[string]accesslog.Counts, error)
+	tell   func(context.Context, peer.Report)
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	latest   map[string]autoscale.Sample
 	framedAt map[string]time.Time
 	last     time.Time
 	// complained keeps one trouble from being logged every second.
-	complained bool
+	complained, blind bool
 }
 
 // run samples until the context ends, at the shortest interval that any
@@ -99,7 +102,32 @@ func (o *observer) observe(ctx context.Context, now time.Time, c state.Cluster) 
 	o.mu.Lock()
 	o.latest, o.last = latest, time.Now()
 	o.mu.Unlock()
-	o.tell(ctx, peer.Report{Host: o.host, At: time.Now(), Samples: samples})
+	o.tell(ctx, peer.Report{Host: o.host, At: time.Now(), Samples: samples, Traffic: o.traffic(ctx, c)})
+}
+
+// traffic is what nginx has seen of the instances since the last call, by id.
+func (o *observer) traffic(ctx context.Context, c state.Cluster) map[string]accesslog.Counts {
+	at, err := o.access()
+	if err != nil && !o.blind {
+		o.log.WarnContext(ctx, "it is not known what clients get from the instances", "err", err)
+	}
+	o.blind = err != nil
+	if len(at) == 0 {
+		return nil
+	}
+	seen := map[string]accesslog.Counts{}
+	for i := range c.Instances.Values() {
+		counts, ok := at[i.Address]
+		if !ok || i.Address == "" {
+			continue
+		}
+		if !c.Canary.Of(i.Service) {
+			// Times are only compared while there is something to compare.
+			counts.Buckets = nil
+		}
+		seen[i.ID] = counts
+	}
+	return seen
 }
 
 // frame records one frame of this host's part of each autoscaled service whose
@@ -127,7 +155,7 @@ func due(now, last time.Time, every time.Duration) bool { return now.Sub(last) >
 // where host is "".
 func members(c state.Cluster, service, host string) []autoscale.Member {
 	var m []autoscale.Member
-	for i := range c.Of(service) {
+	for i := range c.Stable(service) {
 		if i.Phase == state.Ready && (host == "" || i.Host == host) {
 			m = append(m, autoscale.Member{ID: i.ID, ReadySince: i.PhaseAt})
 		}

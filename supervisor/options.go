@@ -63,6 +63,9 @@ type NginxOptions struct {
 	// PIDFile is the master's, ErrorLog is quoted in errors.
 	PIDFile  string
 	ErrorLog string
+	// AccessLog is read to know what clients get from the instances; lines that
+	// are not in the form of our main configuration tell nothing.
+	AccessLog string
 	// Listen are the public addresses where the compose file names none.
 	Listen []string
 	// Status is the loopback address of the local status server.
@@ -79,13 +82,14 @@ func DefaultOptions() Options {
 
 		HostGrace: plan.DefaultGrace,
 		Nginx: NginxOptions{
-			Binary:   "/usr/sbin/nginx",
-			Conf:     "/etc/nginx/nginx.conf",
-			Dir:      "/etc/nginx/supervisord.d",
-			PIDFile:  "/run/nginx.pid",
-			ErrorLog: "/var/log/nginx/error.log",
-			Listen:   []string{"80"},
-			Status:   "127.0.0.1:9371",
+			Binary:    "/usr/sbin/nginx",
+			Conf:      "/etc/nginx/nginx.conf",
+			Dir:       "/etc/nginx/supervisord.d",
+			PIDFile:   "/run/nginx.pid",
+			ErrorLog:  "/var/log/nginx/error.log",
+			AccessLog: "/var/log/nginx/access.log",
+			Listen:    []string{"80"},
+			Status:    "127.0.0.1:9371",
 		},
 		Log:     slog.Default(),
 		Getenv:  os.Getenv,
@@ -127,6 +131,7 @@ func (o Options) Validate() error {
 	for _, p := range []struct{ name, value string }{
 		{"config", o.Config}, {"state-dir", o.StateDir}, {"run-dir", o.RunDir},
 		{"nginx-conf", o.Nginx.Conf}, {"nginx-dir", o.Nginx.Dir}, {"nginx-pid", o.Nginx.PIDFile},
+		{"nginx-access-log", o.Nginx.AccessLog},
 	} {
 		if !filepath.IsAbs(p.value) {
 			errs = append(errs, fmt.Errorf("%s: %q: want an absolute path", p.name, p.value))

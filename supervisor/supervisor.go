@@ -32,6 +32,7 @@ type Supervisor struct {
 	store     *raftstore.Store
 	engine    *engine.Engine
 	sampler   *sample.Sampler
+	access    *sample.AccessLog
 	physician *physician
 	listeners *listeners
 	// member and wire are nil in a cluster of one that no host can join.
@@ -191,6 +192,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	if err != nil {
 		return fmt.Errorf("sampler: %w", err)
 	}
+	s.access = sample.NewAccessLog(o.Nginx.AccessLog)
 	self, err := s.self(ctx, m)
 	if err != nil {
 		return err
@@ -200,7 +202,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 		self: self, listen: o.Nginx.Listen, status: o.Nginx.Status, grace: o.HostGrace,
 		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, images: s.engine,
 		balance: &balancer{options: o.Nginx, engine: s.engine, replica: r, log: o.Log.With("part", "nginx")},
-		prober:  prober{p}, sampler: s.sampler, connections: sample.Connections,
+		prober:  prober{p}, sampler: s.sampler, access: s.access.Read, connections: sample.Connections,
 		file: newSpecFile(o.Config, o.StateDir), log: o.Log,
 	}
 	if s.wire != nil {
@@ -325,6 +327,9 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	errs := []error{s.listeners.close()}
 	if s.sampler != nil {
 		errs = append(errs, s.sampler.Close())
+	}
+	if s.access != nil {
+		errs = append(errs, s.access.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close(ctx))

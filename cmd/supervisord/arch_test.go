@@ -30,6 +30,7 @@ func mayImport() map[string][]string {
 		"autoscale":                  nil,
 		"lbconfig":                   nil,
 		"lbconfig/nginx":             {"lbconfig"},
+		"lbconfig/accesslog":         nil,
 		"raftstore":                  {"raftstore/internal/raftlog"},
 		"raftstore/internal/raftlog": nil,
 		"raftstore/pki":              nil,
@@ -38,17 +39,17 @@ func mayImport() map[string][]string {
 		"supervisor/probe":           nil,
 		// The replicated state holds policies and sites as values.
 		"supervisor/state":   {"autoscale", "lbconfig"},
-		"supervisor/plan":    {"autoscale", "supervisor/state"},
+		"supervisor/plan":    {"autoscale", "lbconfig/accesslog", "supervisor/state"},
 		"supervisor/history": {"autoscale"},
-		"supervisor/peer":    {"autoscale"},
-		"supervisor/sample":  {"autoscale"},
+		"supervisor/peer":    {"autoscale", "lbconfig/accesslog"},
+		"supervisor/sample":  {"autoscale", "lbconfig/accesslog"},
 		"supervisor/agent":   {"lbconfig", "supervisor/state"},
 		"supervisor/engine":  {"supervisor/agent", "supervisor/state"},
 		"supervisor/compose": {"autoscale", "lbconfig", "supervisor/state"},
 		"supervisor/api":     {"autoscale", "supervisor/state"},
 		// The wiring knows everything below.
 		"supervisor": {
-			"autoscale", "lbconfig", "lbconfig/nginx", "raftstore", "raftstore/pki", "raftstore/wire", "systemd",
+			"autoscale", "lbconfig", "lbconfig/accesslog", "lbconfig/nginx", "raftstore", "raftstore/pki", "raftstore/wire", "systemd",
 			"supervisor/agent", "supervisor/api", "supervisor/compose", "supervisor/engine", "supervisor/history",
 			"supervisor/peer", "supervisor/plan", "supervisor/probe", "supervisor/sample", "supervisor/state",
 		},
@@ -89,7 +90,7 @@ func ownedBy() map[string]string {
 
 // pure are the packages that decide.
 func pure() []string {
-	return []string{"autoscale", "lbconfig", "supervisor/state", "supervisor/plan"}
+	return []string{"autoscale", "lbconfig", "lbconfig/accesslog", "supervisor/state", "supervisor/plan"}
 }
 
 // maxLines is the length of the longest file.

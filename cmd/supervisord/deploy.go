@@ -43,6 +43,7 @@ func newDeploy(e env) *cobra.Command {
 	var file string
 	var images []string
 	var build, noCache bool
+	var canary string
 	c := &cobra.Command{
 		Use:   "deploy",
 		Short: "Put a compose file or new images in force, and see it through",
@@ -55,12 +56,18 @@ default; counts that the load has found stay. Where new instances fail, the
 release is taken back to the last one that was healthy, by itself, and the exit
 code is 1. An edit of the file on a host is rolled out in the same way.
 
+With --canary 10% some instances of what is new come beside those that are, and
+get that share of the requests. They are judged by their errors and by how long
+they take against the others, and taken out when they are worse. What else is
+new waits. supervisord promote puts it in force, supervisord abort takes it out.
+
 With --build the images of the services with a build key are built first, on
 this host's engine; the other hosts get them from this one. Each gets a tag of
 its own, so that an earlier one can be gone back to.`,
 		Example: `  supervisord deploy --image backend=acme/backend:1.5
   supervisord deploy -f docker-compose.prod.yml
-  supervisord deploy -f docker-compose.prod.yml --build`,
+  supervisord deploy -f docker-compose.prod.yml --build
+  supervisord deploy --image backend=acme/backend:1.5 --canary 10%`,
 		Args: want(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := api.Deploy{By: "a deploy by " + e.user()}
@@ -69,6 +76,9 @@ its own, so that an earlier one can be gone back to.`,
 				return wrongUsage(cmd, err)
 			}
 			if d.Images, err = parseImages(images); err != nil {
+				return wrongUsage(cmd, err)
+			}
+			if d.Canary, err = parseShare(canary); err != nil {
 				return wrongUsage(cmd, err)
 			}
 			if build && (file == "" || file == "-") {
@@ -87,6 +97,9 @@ its own, so that an earlier one can be gone back to.`,
 				if err != nil {
 					return fmt.Errorf("deploy: %w", err)
 				}
+				if begun.Canary != nil {
+					return w.canary(cmd.Context(), client, begun)
+				}
 				if begun.Unchanged {
 					e.screen().printf("revision %d is in force and has all of it already\n", begun.Release.Revision)
 					return nil
@@ -99,6 +112,7 @@ its own, so that an earlier one can be gone back to.`,
 	c.Flags().StringArrayVar(&images, "image", nil, "SERVICE=IMAGE; may be given again")
 	c.Flags().BoolVar(&build, "build", false, "build the images first, as the build keys of the file say")
 	c.Flags().BoolVar(&noCache, "no-cache", false, "with --build, build every step anew")
+	c.Flags().StringVar(&canary, "canary", "", "try it out with this share of the requests, as 10%")
 	w.register(c)
 	return c
 }

@@ -30,6 +30,9 @@ func constructors() []func(env) *cobra.Command {
 		newDeploy,
 		newRollback,
 		newRevisions,
+		newCanary,
+		newPromote,
+		newAbort,
 		newLogs,
 		newVersion,
 	}

@@ -41,6 +41,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Nginx.Conf, "nginx-conf", o.Nginx.Conf, "nginx's main configuration; it must include the generated sites")
 	fs.StringVar(&o.Nginx.Dir, "nginx-dir", o.Nginx.Dir, "directory of the generated sites")
 	fs.StringVar(&o.Nginx.PIDFile, "nginx-pid", o.Nginx.PIDFile, "file with the process id of nginx's master")
+	fs.StringVar(&o.Nginx.AccessLog, "nginx-access-log", o.Nginx.AccessLog, "nginx's access log, read to know what clients get from the instances")
 	fs.StringVar(&o.Nginx.ErrorLog, "nginx-error-log", o.Nginx.ErrorLog, "nginx's error log, quoted when a reload fails")
 	fs.StringSliceVar(&o.Nginx.Listen, "nginx-listen", o.Nginx.Listen, "public addresses, where the compose file names none")
 	fs.StringVar(&o.Nginx.Status, "nginx-status", o.Nginx.Status, "loopback address of nginx's local status server")

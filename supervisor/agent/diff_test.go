@@ -16,10 +16,12 @@ import (
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// history is a cluster in the making: one command a second from the epoch.
+// history is a cluster in the making: one command a second from the epoch, and
+// later where a test says so.
 type history struct {
 	t testing.TB
 	state.Cluster
+	late time.Duration
 }
 
 func begin(t testing.TB) *history {
@@ -33,7 +35,7 @@ func begin(t testing.TB) *history {
 func (h *history) do(cmds ...state.Command) {
 	h.t.Helper()
 	var errs []error
-	h.Cluster, errs = state.Apply(h.Cluster, h.Index+1, state.Proposal{At: epoch.Add(time.Duration(h.Index) * time.Second), Commands: cmds})
+	h.Cluster, errs = state.Apply(h.Cluster, h.Index+1, state.Proposal{At: epoch.Add(h.late + time.Duration(h.Index)*time.Second), Commands: cmds})
 	if err := errors.Join(errs...); err != nil {
 		h.t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (m *monitors) follow(ctx context.Context, c state.Cluster, l Local) {
 		if i.Phase != state.Starting && i.Phase != state.Ready {
 			continue
 		}
-		s, ok := c.Spec.Services[i.Service]
+		s, ok := c.ServiceOf(i)
 		if !ok {
 			continue
 		}

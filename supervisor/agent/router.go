@@ -75,10 +75,15 @@ const spread = 500 * time.Millisecond
 // follow applies the state's sites where they changed and confirms them where
 // somebody waits for it. It returns when to look again if nothing happens.
 func (r *router) follow(ctx context.Context, c state.Cluster, force bool) (wait time.Duration, err error) {
-	cfg := r.reach.reachable(Sites(c, r.Listen, r.Status))
+	sites, next := Sites(c, r.Listen, r.Status, r.Now())
+	cfg := r.reach.reachable(sites)
+	wait = recheck
+	if !next.IsZero() {
+		wait = min(wait, max(time.Millisecond, next.Sub(r.Now())))
+	}
 	if force || !r.known || !sameSites(cfg, r.applied) {
 		if left := spread - time.Since(r.at); left > 0 && r.known && moreOfTheSame(r.applied, cfg) {
-			return left, nil
+			return min(left, wait), nil
 		}
 		out, err := r.Balance.Apply(ctx, cfg)
 		if err != nil {
@@ -91,12 +96,12 @@ func (r *router) follow(ctx context.Context, c state.Cluster, force bool) (wait 
 	}
 	h, ok := c.Hosts.Get(r.Host)
 	if !ok {
-		return recheck, nil
+		return wait, nil
 	}
 	if !awaited(c, h) && maps.Equal(h.RejectedSites, r.rejected) {
-		return recheck, nil
+		return wait, nil
 	}
-	return recheck, r.report(ctx, state.ConfirmRoutes{Host: r.Host, Index: c.Index, Rejected: r.rejected})
+	return wait, r.report(ctx, state.ConfirmRoutes{Host: r.Host, Index: c.Index, Rejected: r.rejected})
 }
 
 // moreOfTheSame says whether a configuration differs from another only by more

@@ -31,14 +31,18 @@ func TestSitesServeWhatIsReady(t *testing.T) {
 			{Instance: "web-3", Address: "10.0.0.1:4003"},
 		}}},
 	}
-	if diff := cmp.Diff(want, agent.Sites(h.Cluster, []string{"80"}, "127.0.0.1:9371")); diff != "" {
+	got, next := agent.Sites(h.Cluster, []string{"80"}, "127.0.0.1:9371", h.Time)
+	if !next.IsZero() {
+		t.Errorf("it changes with time at %s", next)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestASiteWithoutInstancesIsThereAllTheSame(t *testing.T) {
 	h := begin(t)
-	got := agent.Sites(h.Cluster, []string{"80"}, "")
+	got, _ := agent.Sites(h.Cluster, []string{"80"}, "", h.Time)
 	if len(got.Sites) != 1 || got.Sites[0].Service != "web" || len(got.Sites[0].Servers) != 0 {
 		t.Errorf("got %+v, want the site of web without servers", got.Sites)
 	}
@@ -49,7 +53,8 @@ func TestTheFileSaysWhereToListen(t *testing.T) {
 	spec := shop()
 	spec.Hash, spec.Nginx.Listen = "s2", []string{"8080", "[::]:8080"}
 	h.do(state.SetSpec{Spec: spec, Base: 1})
-	if diff := cmp.Diff(spec.Nginx.Listen, agent.Sites(h.Cluster, []string{"80"}, "").Listen); diff != "" {
+	got, _ := agent.Sites(h.Cluster, []string{"80"}, "", h.Time)
+	if diff := cmp.Diff(spec.Nginx.Listen, got.Listen); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

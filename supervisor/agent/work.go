@@ -102,7 +102,7 @@ func (p *preparer) again() { p.set(0) }
 var errNewerDefinition = errors.New("the service has a newer definition, the instance will be taken back")
 
 func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) error {
-	s, ok := c.Spec.Services[i.Service]
+	s, ok := c.ServiceOf(i)
 	if !ok || s.Hash != i.Revision {
 		return errNewerDefinition
 	}
@@ -126,8 +126,19 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 	return a.commit(ctx, state.Observe{ID: i.ID, Phase: state.Starting, Container: container.ID, Address: container.Address})
 }
 
+// ensure makes what an instance's spec needs exist.
+func (a *Agent) ensure(ctx context.Context, c state.Cluster, i state.Instance) error {
+	if !i.Canary {
+		return a.prepare.ensure(ctx, c.Spec)
+	}
+	if err := a.Engine.Prepare(ctx, c.Canary.Spec); err != nil {
+		return fmt.Errorf("prepare networks and volumes: %w", err)
+	}
+	return nil
+}
+
 func (a *Agent) create(ctx context.Context, c state.Cluster, s state.Service, i state.Instance) (Container, error) {
-	if err := a.prepare.ensure(ctx, c.Spec); err != nil {
+	if err := a.ensure(ctx, c, i); err != nil {
 		return Container{}, err
 	}
 	l := Launch{Cluster: c.ID, Instance: i.ID, Name: i.Name, Service: i.Service, Revision: i.Revision, Spec: s.Container}

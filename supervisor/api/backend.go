@@ -18,8 +18,8 @@ type Backend interface {
 	// Propose commits commands together; one error each, nil where carried
 	// out. err says why nothing is known to be committed.
 	Propose(ctx context.Context, cmds ...state.Command) (refused []error, err error)
-	// Deploy puts a compose file in force, after a look whether it can be, and
-	// returns its revision. An *Error says what is wrong with it.
+	// Deploy puts a compose file in force, or tries it out as a canary, after a
+	// look whether it can be, and returns the revision in force then. An *Error says what is wrong with it.
 	Deploy(ctx context.Context, d Deploy) (revision uint64, err error)
 	// NewToken makes a token for hosts to join with, and says where.
 	// ErrClosedCluster where no host can join.
@@ -46,6 +46,8 @@ type Local struct {
 	// wanted are not placed. Both are the leader's.
 	Decisions map[string]autoscale.Decision `json:"decisions"`
 	Pending   map[string]string             `json:"pending"`
+	// Verdicts are the leader's, of the canary, by service.
+	Verdicts map[string]Verdict `json:"verdicts,omitempty"`
 	// Samples are the latest by instance id.
 	Samples map[string]autoscale.Sample `json:"samples"`
 	Machine Machine                     `json:"machine"`

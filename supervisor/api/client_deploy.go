@@ -24,6 +24,22 @@ func (c *Client) Rollback(ctx context.Context, r Rollback) (Deployed, error) {
 	return send[Deployed](ctx, c, http.MethodPost, "v1/rollback", r)
 }
 
+// Canary asks for the canary, or the last one; ErrNotFound where there has been
+// none.
+func (c *Client) Canary(ctx context.Context) (Canary, error) {
+	return get[Canary](ctx, c, "v1/canary", nil)
+}
+
+// Promote puts the canary in force.
+func (c *Client) Promote(ctx context.Context, e EndCanary) (Deployed, error) {
+	return send[Deployed](ctx, c, http.MethodPost, "v1/canary/promote", e)
+}
+
+// Abort takes the canary out.
+func (c *Client) Abort(ctx context.Context, e EndCanary) (Canary, error) {
+	return send[Canary](ctx, c, http.MethodPost, "v1/canary/abort", e)
+}
+
 // Releases asks for the revisions that are kept, the newest first.
 func (c *Client) Releases(ctx context.Context) (Releases, error) {
 	return get[Releases](ctx, c, "v1/revisions", nil)

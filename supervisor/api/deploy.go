@@ -23,6 +23,9 @@ type Deploy struct {
 	Images map[string]string `json:"images,omitempty"`
 	// By is who does it, in words.
 	By string `json:"by,omitempty"`
+	// Canary tries it out beside what is in force, with this share of the
+	// requests; 0 puts it in force.
+	Canary float64 `json:"canary,omitempty"`
 }
 
 // Deployed answers POST /v1/deploy and POST /v1/rollback, before the rollout
@@ -31,6 +34,9 @@ type Deployed struct {
 	Release Release `json:"release"`
 	// Unchanged says that what was to be put in force is.
 	Unchanged bool `json:"unchanged,omitempty"`
+	// Canary is the one that has begun, where one was asked for; Release is the
+	// one in force then.
+	Canary *Canary `json:"canary,omitempty"`
 	// LastEvent is the newest event when it began: what comes after it is of
 	// this release.
 	LastEvent uint64 `json:"last_event"`
@@ -117,14 +123,21 @@ func (s *server) deploy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	c, _ := s.backend.State()
-	s.Log.InfoContext(r.Context(), "an operator deploys", "by", body.By, "images", body.Images)
+	if share := body.Canary; share != 0 && !(share > 0 && share <= state.MaxCanaryShare) {
+		return nil, invalid("canary %v: want a share above 0 and at most %v", share, state.MaxCanaryShare)
+	}
+	s.Log.InfoContext(r.Context(), "an operator deploys", "by", body.By, "images", body.Images, "canary", body.Canary)
 	revision, err := s.backend.Deploy(r.Context(), body)
 	if err != nil {
 		return nil, notCommitted(err)
 	}
 	v := s.view()
 	found, _ := v.Releases.Get(state.ReleaseKey(revision))
-	return Deployed{Release: v.release(found), Unchanged: revision == c.Spec.Revision, LastEvent: c.LastEvent}, nil
+	d := Deployed{Release: v.release(found), Unchanged: revision == c.Spec.Revision, LastEvent: c.LastEvent}
+	if body.Canary > 0 && v.Canary.ID != c.Canary.ID {
+		d.Canary, d.Unchanged = v.canary(), false
+	}
+	return d, nil
 }
 
 // rollback brings back an earlier revision.

@@ -83,6 +83,7 @@ func (s *server) routes() *http.ServeMux {
 		"GET /v1/decisions/{service}":          s.decision,
 		"GET /v1/events":                       s.events,
 		"GET /v1/revisions":                    s.releases,
+		"GET /v1/canary":                       s.canary,
 	} {
 		mux.HandleFunc(pattern, s.answer(h))
 	}
@@ -97,6 +98,8 @@ func (s *server) routes() *http.ServeMux {
 		"POST /v1/hosts/{name}/remove": s.changeHost(removeHost),
 		"POST /v1/deploy":              s.deploy,
 		"POST /v1/rollback":            s.rollback,
+		"POST /v1/canary/promote":      s.promote,
+		"POST /v1/canary/abort":        s.abort,
 		// Its text may hold secrets.
 		"GET /v1/revisions/{revision}": s.oneRelease,
 		"GET /v1/tokens":               s.tokens,

@@ -55,7 +55,8 @@ func (v view) host(h state.Host) Host {
 	for _, i := range v.OnHost(h.Name) {
 		out.Instances++
 		out.Phases.add(i.Phase)
-		res := v.Spec.Services[i.Service].Container.Resources
+		s, _ := v.ServiceOf(i)
+		res := s.Container.Resources
 		out.ReservedCPUs += max(res.CPUReservation, 0)
 		if res.CPUReservation == 0 {
 			out.ReservedCPUs += res.CPULimit

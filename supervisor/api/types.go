@@ -89,6 +89,8 @@ type Status struct {
 	Hosts     []Host     `json:"hosts"`
 	Services  []Service  `json:"services"`
 	LastEvent uint64     `json:"last_event"`
+	// Canary is the one that is being tried out; absent where there is none.
+	Canary *Canary `json:"canary,omitempty"`
 	// Connected is false while this host is cut off from the others: all of
 	// the above may be old then.
 	Connected bool `json:"connected"`

@@ -72,7 +72,7 @@ func (v view) service(name string) Service {
 	if d, ok := v.local.Decisions[name]; ok {
 		out.Sentence, out.Reason = d.Sentence(name), d.Reason
 	}
-	for i := range v.Of(name) {
+	for i := range v.Stable(name) {
 		out.Phases.add(i.Phase)
 		if i.Revision != s.Hash {
 			out.Outdated++
@@ -106,7 +106,7 @@ func (p *Phases) add(phase state.Phase) {
 // use is the mean use of the ready instances of a service.
 func (v view) use(name string) (cpu, memory *float64) {
 	var n, c, m float64
-	for i := range v.Of(name) {
+	for i := range v.Stable(name) {
 		if sample, ok := v.local.Samples[i.ID]; ok && i.Phase == state.Ready {
 			n, c, m = n+1, c+sample.CPU, m+sample.Memory
 		}
@@ -187,7 +187,8 @@ func bySlot(a, b Instance) int {
 }
 
 func (v view) instance(i state.Instance) Instance {
-	out := Instance{Instance: i, Outdated: i.Revision != v.Spec.Services[i.Service].Hash}
+	s, _ := v.ServiceOf(i)
+	out := Instance{Instance: i, Outdated: i.Revision != s.Hash}
 	if sample, ok := v.local.Samples[i.ID]; ok {
 		out.Sample = &sample
 	}

@@ -21,7 +21,7 @@ type ingress struct {
 //
 //	hosts: [api.example.com]
 //	port: 4000
-//	health: {path: /health, every: 30s, timeout: 5s}
+//	health: {path: /health, every: 30s, timeout: 5s, ignore_errors: false}
 //	balance: least_conn
 //	sticky: {cookie: session}
 //	rate_limit: {rate: 10r/s, burst: 20}
@@ -29,6 +29,7 @@ type ingress struct {
 //	max_body: 10m
 //	timeouts: {connect: 2s, read: 60s, send: 60s}
 //	static: [{path: /assets/, max_age: 1h}]
+//	slow_start: 30s
 //	drain: 10s
 //
 // All but hosts and port may be absent.
@@ -46,6 +47,7 @@ func readIngress(r *report, p place, v *value) *ingress {
 		"max_body":   into(&in.MaxBody, readSize),
 		"timeouts":   readTimeouts(&in.Timeouts),
 		"static":     readStatic(&in.Static),
+		"slow_start": into(&in.SlowStart, readDuration),
 		"drain":      into(&in.drain, readDuration),
 	}}.check(r, p, v)
 	wants := map[string]string{"hosts": `a list of server names, or "_" for any`, "port": "the container's port"}
@@ -90,6 +92,8 @@ func readHealth(h *lbconfig.Health) shape {
 		"path":    into(&h.Path, readText),
 		"every":   into(&h.Every, readDuration),
 		"timeout": into(&h.Timeout, readDuration),
+
+		"ignore_errors": into(&h.IgnoreErrors, readBool),
 	}}.check
 }
 

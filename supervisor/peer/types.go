@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig/accesslog"
 )
 
 // Node is a daemon as the others see it. All calls are safe for concurrent
@@ -54,6 +55,9 @@ type Report struct {
 	// difference from its own off the samples.
 	At      time.Time          `json:"at"`
 	Samples []autoscale.Sample `json:"samples"`
+	// Traffic is what this host's nginx has seen of the instances of all hosts
+	// since the report before, by id.
+	Traffic map[string]accesslog.Counts `json:"traffic,omitempty"`
 }
 
 // Memory is what a host remembers of its own instances.
@@ -70,8 +74,17 @@ type Round struct {
 	Decisions map[string]autoscale.Decision `json:"decisions"`
 	Pending   map[string]string             `json:"pending"`
 	Samples   map[string]autoscale.Sample   `json:"samples"`
+	// Verdicts are how the canary does, by service.
+	Verdicts map[string]Verdict `json:"verdicts,omitempty"`
 	// Skew is by host how far its clock is ahead of the leader's.
 	Skew map[string]time.Duration `json:"skew"`
+}
+
+// Verdict is how a canary does; see plan.Verdict.
+type Verdict struct {
+	Known bool   `json:"known"`
+	Worse bool   `json:"worse"`
+	Why   string `json:"why"`
 }
 
 // Standing is where a server's log stands.

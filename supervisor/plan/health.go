@@ -20,7 +20,7 @@ import (
 func (r *round) heal(s state.Service) {
 	ready := 0
 	var sick []state.Instance
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		switch {
 		case i.Phase != state.Ready:
 			continue

@@ -14,7 +14,7 @@ func (r *round) relimit(s state.Service) {
 	}
 	var waiting []state.Instance
 	busy := 0
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		switch {
 		case i.Relimiting:
 			busy++
@@ -64,7 +64,7 @@ func growInPlace(c state.Cluster, next state.Spec, name string) bool {
 	}
 	c.Spec = next
 	rooms := RoomsOf(c)
-	for i := range c.Of(name) {
+	for i := range c.Stable(name) {
 		if room, ok := rooms[i.Host]; ok && room.Memory < 0 {
 			return false
 		}

@@ -41,7 +41,8 @@ func RoomsOf(c state.Cluster) Rooms {
 	for i := range c.Instances.Values() {
 		// What drains or has failed still holds its memory.
 		if room, ok := rooms[i.Host]; ok {
-			room.take(i.Service, c.Spec.Services[i.Service])
+			s, _ := c.ServiceOf(i)
+			room.take(i.Service, s)
 		}
 	}
 	return rooms

@@ -30,7 +30,7 @@ type count struct {
 
 func (r *round) count(s state.Service) count {
 	var n count
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if !i.Active() {
 			continue
 		}
@@ -78,7 +78,7 @@ func (r *round) unwanted(s state.Service, i state.Instance) string {
 // that do not serve yet, and any that owns data. Grow starts the new one of
 // these when the old is gone, so there are never two.
 func (r *round) retireOutdated(s state.Service) {
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful && !r.stopped(s) || i.Phase != state.Ready) {
 			r.do(state.Drain{ID: i.ID, Why: why}, "outdated")
 		}
@@ -117,7 +117,7 @@ func (r *round) shrink(s state.Service, want int) {
 func (r *round) victim(s state.Service, mayServe bool) state.Instance {
 	var candidates []state.Instance
 	perHost := map[string]int{}
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Active() {
 			perHost[i.Host]++
 		}
@@ -184,7 +184,7 @@ func (r *round) waitsFor(s state.Service) string {
 		if d.Healthy {
 			word = "is not ready"
 		}
-		for i := range r.Cluster.Of(d.Service) {
+		for i := range r.Cluster.Stable(d.Service) {
 			up = up || i.Phase == state.Ready || !d.Healthy && i.Phase == state.Starting
 		}
 		if !up {

@@ -69,7 +69,7 @@ func (r *round) rolledOut() bool {
 		scale, _ := r.Cluster.Scales.Get(name)
 		var newest time.Time
 		ready := 0
-		for i := range r.Cluster.Of(name) {
+		for i := range r.Cluster.Stable(name) {
 			if !i.Active() {
 				continue
 			}
@@ -95,7 +95,7 @@ func (r *round) rolledOut() bool {
 // replaced says whether all that serves of a service, or will, is of its
 // current definition and there: the rest of a release may take longer.
 func (r *round) replaced(s state.Service) bool {
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Active() && (i.Phase != state.Ready || i.Revision != s.Hash || i.Relimiting || i.Unfit != "") {
 			return false
 		}
@@ -132,7 +132,7 @@ func (r *round) pausing(s state.Service) bool {
 	if s.Update.Delay == 0 {
 		return false
 	}
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Phase != state.Ready || i.Revision != s.Hash || since(i).Before(r.Cluster.Rollout.Began) {
 			continue
 		}
@@ -152,7 +152,7 @@ func (r *round) stopFirst(s state.Service, want int) {
 	}
 	var outdated []state.Instance
 	missing := want
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Phase != state.Ready {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/supervisord/supervisord/autoscale"
+	"github.com/supervisord/supervisord/lbconfig/accesslog"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -16,6 +17,10 @@ type View struct {
 	// Frames returns the recorded load of a service, oldest first. It must
 	// give the same answer throughout the round.
 	Frames func(service string) []autoscale.Frame
+	// Traffic is what nginx on all hosts has seen of the instances within the
+	// last TrafficWindow, by id; Trials of the services of the canary.
+	Traffic map[string]accesslog.Counts
+	Trials  map[string]Trial
 	// Contact is when each host was last heard of, by name; nil where nobody
 	// watches. Grace is how long one may be silent.
 	Contact map[string]time.Time
@@ -38,6 +43,8 @@ type Result struct {
 	// Pending says, by service, what an operator should know of instances
 	// that are wanted and cannot be placed now.
 	Pending map[string]string
+	// Verdicts are how the canary does, by service.
+	Verdicts map[string]Verdict
 	// Next is when the plan may change without any news: the end of a
 	// back-off. Zero when there is no such moment.
 	Next time.Time
@@ -62,9 +69,11 @@ func Round(v View) Result {
 	r := &round{View: v, moving: map[string]string{}, panics: map[string]bool{}, fits: map[[2]string]bool{}, Result: Result{
 		Decisions: map[string]autoscale.Decision{},
 		Pending:   map[string]string{},
+		Verdicts:  map[string]Verdict{},
 	}}
 	r.contact()
 	r.rollout()
+	r.judge()
 	r.free = RoomsOf(r.Cluster)
 	// Not the view's: the release may just have been taken back.
 	names := slices.Sorted(maps.Keys(r.Cluster.Spec.Services))
@@ -74,10 +83,13 @@ func Round(v View) Result {
 	r.retire()
 	for _, name := range names {
 		r.heal(r.Cluster.Spec.Services[name])
+		r.listen(r.Cluster.Spec.Services[name])
+		r.failSick(name)
 	}
 	for _, name := range names {
 		r.reconcile(r.Cluster.Spec.Services[name])
 	}
+	r.tryOut()
 	return r.Result
 }
 
@@ -114,9 +126,9 @@ func (r *round) scale(s state.Service) {
 		LastIn:  scale.LastIn,
 		Hold:    scale.Hold,
 		Frames:  r.Frames(s.Name),
-		Rolling: r.Cluster.Rollout.Active() && r.Cluster.Rollout.Of(s.Name) && !r.replaced(s),
+		Rolling: r.Cluster.Rollout.Active() && r.Cluster.Rollout.Of(s.Name) && !r.replaced(s) || r.Cluster.Canary.Of(s.Name),
 	}
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		switch i.Phase {
 		case state.Ready:
 			in.Ready++

@@ -78,6 +78,8 @@ func (w *world) say(cmd state.Command) string {
 	switch c := cmd.(type) {
 	case state.Place:
 		return fmt.Sprintf("place %s-%d %s on %s", c.Service, c.Slot, c.Revision, c.Host)
+	case state.PlaceCanary:
+		return fmt.Sprintf("place canary %s-%d %s on %s", c.Service, c.Slot, c.Revision, c.Host)
 	case state.Drain:
 		i, _ := w.Instances.Get(c.ID)
 		return fmt.Sprintf("drain %s %s", i.Name, i.Revision)

@@ -22,7 +22,7 @@ func (r *round) spread(s state.Service, want int) {
 	serving := map[string]int{}
 	var starting []state.Instance
 	active := 0
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Active() && r.unwanted(s, i) != "" {
 			return
 		}
@@ -59,7 +59,7 @@ func (r *round) spread(s state.Service, want int) {
 // service; the zero Instance where there is none.
 func (r *round) most(s state.Service, serving map[string]int) state.Instance {
 	var best state.Instance
-	for i := range r.Cluster.Of(s.Name) {
+	for i := range r.Cluster.Stable(s.Name) {
 		if i.Phase != state.Ready {
 			continue
 		}

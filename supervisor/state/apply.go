@@ -81,6 +81,7 @@ func (cmd SetSpec) apply(ch *change) error {
 	if cmd.By != "" {
 		ch.end(ReleaseSuperseded, "")
 	}
+	ch.endCanary(CanaryAborted, fmt.Sprintf("revision %d came in between", old.Revision+1))
 	ch.install(cmd.Spec)
 	// Proposals of daemons that knew no releases give none.
 	if cmd.By != "" {

@@ -238,38 +238,6 @@ func TestAHoldFollowsTheBoundsOfAnEdit(t *testing.T) {
 	}
 }
 
-func TestSickInstancesAreGivenUpOneAtATime(t *testing.T) {
-	l := founded(t)
-	l.apply(place("web", 1), place("web", 2))
-	one, two := fmt.Sprintf("web-1.%d", l.index), fmt.Sprintf("web-2.%d", l.index)
-	ready := func(id string) {
-		t.Helper()
-		if err := l.apply(state.Observe{ID: id, Phase: state.Ready, Container: id})[0]; err != nil {
-			t.Fatal(err)
-		}
-	}
-	refused := func(why string) {
-		t.Helper()
-		if err := l.apply(state.Fail{ID: two, Reason: "no answer", Sick: true})[0]; !errors.Is(err, state.ErrRefused) {
-			t.Fatalf("%s, and the second was given up too: %v", why, err)
-		}
-	}
-	ready(one)
-	ready(two)
-	if err := l.apply(state.Fail{ID: one, Reason: "no answer", Sick: true})[0]; err != nil {
-		t.Fatal(err)
-	}
-	refused("the first has just been given up")
-	l.apply(place("web", 3))
-	third := fmt.Sprintf("web-3.%d", l.index)
-	l.now = l.now.Add(time.Minute)
-	refused("the one in its place has not started")
-	ready(third)
-	if err := l.apply(state.Fail{ID: two, Reason: "no answer", Sick: true})[0]; err != nil {
-		t.Errorf("the first has been replaced: %v", err)
-	}
-}
-
 func TestAWrongEditIsShownUntilAGoodOneComes(t *testing.T) {
 	l := founded(t)
 	problem := "docker-compose.prod.yml:7:12: max: want a number"
@@ -488,19 +456,5 @@ func sound(t *rapid.T, c state.Cluster) {
 	}
 	if s, ok := c.Scales.Get("web"); ok && (s.Desired < 2 || s.Desired > 8) {
 		t.Fatalf("web is wanted %d times, bounds are 2 and 8", s.Desired)
-	}
-}
-
-func TestADrainThatWasPlannedForFewerIsRefused(t *testing.T) {
-	l := founded(t)
-	l.apply(state.Hold{Service: "web", Count: ptr(2)})
-	l.apply(place("web", 1), place("web", 2))
-	id := fmt.Sprintf("web-1.%d", l.index)
-	l.apply(state.Hold{Service: "web", Count: ptr(3)})
-	if err := l.apply(state.Drain{ID: id, Desired: 2})[0]; !errors.Is(err, state.ErrRefused) {
-		t.Errorf("3 are wanted by now: %v", err)
-	}
-	if err := l.apply(state.Drain{ID: id, Desired: 3})[0]; err != nil {
-		t.Error(err)
 	}
 }

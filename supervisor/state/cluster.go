@@ -43,6 +43,8 @@ type Cluster struct {
 	// Retired are images that only releases had which are no longer kept, the
 	// latest last: every host removes what it has of them.
 	Retired []string `json:"retired,omitempty"`
+	// Canary is the one that is being tried out, or the last one.
+	Canary Canary `json:"canary,omitzero"`
 	// Suspicions are the health checks that are not believed now, by service.
 	Suspicions Table[Suspicion] `json:"suspicions,omitzero"`
 	// LastEvent is the sequence number of the newest event.
@@ -122,6 +124,8 @@ type Instance struct {
 	Address   string `json:"address,omitempty"`
 	// Reason is why it is in its phase.
 	Reason string `json:"reason,omitempty"`
+	// Canary: it is of the spec that is tried out, beside the wanted count.
+	Canary bool `json:"canary,omitempty"`
 	// Sick is why a ready instance does not answer its health checks, and
 	// SickSince since when; empty while it does.
 	Sick      string    `json:"sick,omitempty"`
@@ -203,6 +207,10 @@ const (
 	EventReleaseHealthy    EventKind = "release_healthy"
 	EventReleaseFailed     EventKind = "release_failed"
 	EventReleasePaused     EventKind = "release_paused"
+	EventCanaryStarted     EventKind = "canary_started"
+	EventCanaryPromoted    EventKind = "canary_promoted"
+	EventCanaryAborted     EventKind = "canary_aborted"
+	EventCanaryFailed      EventKind = "canary_failed"
 	EventRolledBack        EventKind = "rolled_back"
 )
 
@@ -219,6 +227,17 @@ func (c Cluster) Of(service string) iter.Seq[Instance] {
 		// named "<service>-x".
 		for _, i := range c.Instances.Prefix(service + "-") {
 			if i.Service == service && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// Stable walks the instances of a service that are not a canary's.
+func (c Cluster) Stable(service string) iter.Seq[Instance] {
+	return func(yield func(Instance) bool) {
+		for i := range c.Of(service) {
+			if !i.Canary && !yield(i) {
 				return
 			}
 		}

@@ -246,6 +246,14 @@ func decodeCommand(it item) (Command, error) {
 		return read[Relimit](it)
 	case "relimited":
 		return read[Relimited](it)
+	case "start_canary":
+		return read[StartCanary](it)
+	case "place_canary":
+		return read[PlaceCanary](it)
+	case "promote":
+		return read[Promote](it)
+	case "end_canary":
+		return read[EndCanary](it)
 	case "suspect":
 		return read[Suspect](it)
 	case "finish_rollout":

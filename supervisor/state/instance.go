@@ -27,23 +27,35 @@ func (cmd Place) apply(ch *change) error {
 	if cmd.Revision != s.Hash {
 		return refuse("%s has a newer definition", cmd.Service)
 	}
+	i, err := ch.place(s, cmd)
+	if err != nil {
+		return err
+	}
+	if s.Stateful {
+		ch.Homes = ch.Homes.Put(s.Name, Home{Service: s.Name, Host: i.Host})
+	}
+	return nil
+}
+
+// place puts an instance of a definition on a host.
+func (ch *change) place(s Service, cmd Place) (Instance, error) {
 	h, err := ch.host(cmd.Host)
 	switch home, has := ch.Homes.Get(cmd.Service); {
 	case err != nil:
-		return err
+		return Instance{}, err
 	case h.IsLost():
-		return refuse("host %s is lost", h.Name)
+		return Instance{}, refuse("host %s is lost", h.Name)
 	case h.Draining && !(s.Stateful && has):
-		return refuse("host %s is being drained", h.Name)
+		return Instance{}, refuse("host %s is being drained", h.Name)
 	case s.Stateful && has && home.Host != h.Name:
-		return refuse("the data of %s is on %s", cmd.Service, home.Host)
+		return Instance{}, refuse("the data of %s is on %s", cmd.Service, home.Host)
 	}
 	for i := range ch.Of(cmd.Service) {
 		if i.Slot == cmd.Slot {
-			return refuse("%s is still there (%s)", i.Name, i.Phase)
+			return Instance{}, refuse("%s is still there (%s)", i.Name, i.Phase)
 		}
 		if s.Stateful {
-			return refuse("%s owns data and %s is still there (%s)", cmd.Service, i.Name, i.Phase)
+			return Instance{}, refuse("%s owns data and %s is still there (%s)", cmd.Service, i.Name, i.Phase)
 		}
 	}
 	i := Instance{
@@ -60,10 +72,7 @@ func (cmd Place) apply(ch *change) error {
 		Reason:     cmd.Why,
 	}
 	ch.Instances = ch.Instances.Put(i.ID, i)
-	if s.Stateful {
-		ch.Homes = ch.Homes.Put(s.Name, Home{Service: s.Name, Host: h.Name})
-	}
-	return nil
+	return i, nil
 }
 
 func (cmd Observe) apply(ch *change) error {
@@ -93,8 +102,12 @@ func (cmd Fail) apply(ch *change) error {
 	if !i.Active() {
 		return refuse("%s is %s and cannot fail", i.Name, i.Phase)
 	}
-	if cmd.Sick && !ch.MayGiveUp(i.Service, ch.now) {
+	if cmd.Sick && !i.Canary && !ch.MayGiveUp(i.Service, ch.now) {
 		return refuse("%s is sick, and another one of %s is being replaced", i.Name, i.Service)
+	}
+	if i.Canary {
+		ch.failCanary(i, cmd)
+		return nil
 	}
 	f, _ := ch.Failures.Get(i.Service)
 	served := i.Phase == Ready && ch.now.Sub(i.PhaseAt) >= streakEnds
@@ -128,7 +141,7 @@ const placeWithin = 5 * time.Second
 // all out would make an outage of it. So they go one at a time, each only
 // after the one before has been replaced by a well one.
 func (c Cluster) MayGiveUp(service string, now time.Time) bool {
-	for i := range c.Of(service) {
+	for i := range c.Stable(service) {
 		if i.Phase == Assigned || i.Phase == Starting {
 			return false
 		}
@@ -172,7 +185,7 @@ func (cmd Drain) apply(ch *change) error {
 // readyBeside counts the other ready instances of its service.
 func (ch *change) readyBeside(i Instance) int {
 	n := 0
-	for other := range ch.Of(i.Service) {
+	for other := range ch.Stable(i.Service) {
 		if other.Phase == Ready && other.ID != i.ID {
 			n++
 		}

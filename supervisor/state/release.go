@@ -255,6 +255,7 @@ func (cmd RollBack) apply(ch *change) error {
 	} else {
 		ch.end(ReleaseSuperseded, "")
 	}
+	ch.endCanary(CanaryAborted, fmt.Sprintf("revision %d came in between", old.Revision+1))
 	ch.install(to.Spec)
 	ch.begin(old, Release{By: cmd.By, Back: cmd.To})
 	ch.event(Event{Kind: EventRolledBack, Message: fmt.Sprintf("revision %d brings back revision %d: %s", ch.Spec.Revision, cmd.To, difference(old, ch.Spec))})

@@ -47,6 +47,9 @@ func (n *PrivateNginx) Root() string { return filepath.Join(n.Dir, "supervisord.
 // PIDFile is the master's.
 func (n *PrivateNginx) PIDFile() string { return filepath.Join(n.Dir, "nginx.pid") }
 
+// AccessLog is where it tells of requests.
+func (n *PrivateNginx) AccessLog() string { return filepath.Join(n.Dir, "access.log") }
+
 // ErrorLog is where it complains.
 func (n *PrivateNginx) ErrorLog() string { return filepath.Join(n.Dir, "error.log") }
 
@@ -105,7 +108,7 @@ func (n *PrivateNginx) prepare() error {
 		o.User = "root"
 	}
 	o.WorkerProcesses = "1"
-	o.PIDFile, o.ErrorLog, o.AccessLog = n.PIDFile(), n.ErrorLog(), ""
+	o.PIDFile, o.ErrorLog, o.AccessLog = n.PIDFile(), n.ErrorLog(), n.AccessLog()
 	o.MimeTypes = cmp.Or(n.MimeTypes, o.MimeTypes)
 	o.Root, o.CacheDir, o.TempDir = n.Root(), n.path("cache"), n.path("temp")
 	return os.WriteFile(n.Conf(), lbconfig.Base(o), 0o644)

@@ -117,6 +117,7 @@ func (r *Rig) Start(ctx context.Context) error {
 		"--nginx-dir", r.nginx.Root(),
 		"--nginx-pid", r.nginx.PIDFile(),
 		"--nginx-error-log", r.nginx.ErrorLog(),
+		"--nginx-access-log", r.nginx.AccessLog(),
 		"--nginx-listen", r.Public,
 		"--nginx-status", r.Status,
 	)
