@@ -113,6 +113,7 @@ func planned(x *chaos) []disturbance {
 		{2, func() { x.editPolicy() }},
 		{2, func() { x.editWorkers() }},
 		{2, func() { x.editWrong() }},
+		{4, func() { x.canary() }},
 		{2, func() { n := x.dice.Int("hold", 8); x.hold(&n) }},
 		{2, func() { x.hold(nil) }},
 		{3, func() { x.bounce(agenttest.ErrKilled) }},
@@ -240,6 +241,31 @@ func (x *chaos) hold(n *int) {
 	defer cancel()
 	refused, err := l.process.Load().node.proposer.Propose(ctx, state.Hold{Service: "web", Count: n})
 	x.tell("hold: %v %v", refused, err)
+}
+
+// canary tries another image of web out, or ends what is being tried.
+func (x *chaos) canary() {
+	l := x.leader()
+	if l == nil {
+		return
+	}
+	n := l.process.Load().node
+	c, _ := n.replica.Current()
+	var cmd state.Command = state.EndCanary{Canary: c.Canary.ID, Why: "by a test"}
+	switch {
+	case !c.Canary.Active():
+		f := x.editor().current()
+		f.webImage = fmt.Sprintf("web:%d", x.dice.Int("image", 3))
+		f = f.good()
+		x.wrote(f)
+		cmd = state.StartCanary{Spec: f.last.Spec, Base: c.Spec.Revision, Share: 0.05 + 0.4*x.dice.Float("share")}
+	case x.dice.Chance("promoted", 0.6):
+		cmd = state.Promote{Canary: c.Canary.ID, By: "a test"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	refused, err := n.proposer.Propose(ctx, cmd)
+	x.tell("canary: %s %v %v", state.Kind(cmd), refused, err)
 }
 
 // bounce ends the daemon of a host and starts it again a while later.

@@ -169,6 +169,15 @@ func (k *checker) command(c, next state.Cluster, cmd state.Command) {
 		if !k.good[next.Spec.Hash] {
 			k.sim.violated("8 wrong config: a spec that the operator never wrote is in force: %s", next.Spec.Hash)
 		}
+	case state.Promote:
+		for name, s := range next.Spec.Services {
+			if c.Spec.Services[name].Hash != s.Hash {
+				delete(k.sickSince, name)
+			}
+			if s.Autoscale != nil {
+				k.policies[name] = append(k.policies[name], *s.Autoscale)
+			}
+		}
 	case state.RollBack:
 		for name, s := range next.Spec.Services {
 			if c.Spec.Services[name].Hash != s.Hash {
@@ -255,7 +264,7 @@ func sameDecision(a, b autoscale.Decision) bool {
 // count of a service's instances: those that count towards the desired
 // number, those that serve, and all.
 func (k *checker) count(c state.Cluster, service string) (active, ready, all int) {
-	for i := range c.Of(service) {
+	for i := range c.Stable(service) {
 		all++
 		if i.Active() {
 			active++
@@ -295,7 +304,7 @@ func (k *checker) placed(next state.Cluster, cmd state.Place) {
 func (k *checker) drained(c, next state.Cluster, cmd state.Drain) {
 	i, _ := c.Instances.Get(cmd.ID)
 	s, wanted := c.Spec.Services[i.Service]
-	if i.Phase != state.Ready || !wanted || s.Stateful {
+	if i.Phase != state.Ready || !wanted || s.Stateful || i.Canary {
 		return
 	}
 	scale, _ := c.Scales.Get(i.Service)
@@ -322,7 +331,7 @@ func (k *checker) failed(c state.Cluster, now time.Time, cmd state.Fail) {
 	if runs && !slow && (!troubled || time.Since(until) > time.Minute) {
 		k.sim.violated("5 nothing is undone: %s runs well and is given up: %s", i.ID, cmd.Reason)
 	}
-	if runs && i.Phase == state.Ready {
+	if runs && i.Phase == state.Ready && !i.Canary {
 		scale, _ := c.Scales.Get(i.Service)
 		_, ready, _ := k.count(c, i.Service)
 		if at, one := k.sickSince[i.Service]; one && time.Since(at) < 30*time.Second && ready < scale.Desired {

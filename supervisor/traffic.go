@@ -10,7 +10,7 @@ import (
 )
 
 // traffic is what the leader knows of what clients got from the instances: the
-// hosts' reports of the last moments, and the sums since the canary was warm.
+// hosts' reports of the last moments, and the sums since the canary serves.
 // The zero traffic is that of a new leadership.
 type traffic struct {
 	recent []seen
@@ -27,8 +27,8 @@ type seen struct {
 	by map[string]accesslog.Counts
 }
 
-// canaryWarmUp is how long the instances of a canary may take to get warm: what
-// clients got from them before is not held against it.
+// canaryWarmUp is how long the instances of a canary may take to get warm: how
+// long answers took before is not held against it. Errors count at once.
 const canaryWarmUp = 10 * time.Second
 
 // add takes in a report.
@@ -82,14 +82,15 @@ func (t *traffic) try(c state.Cluster) {
 		}
 		trial := t.trials[name]
 		for _, r := range fresh {
-			if r.at.Before(warm) {
-				continue
-			}
 			for i := range c.Of(name) {
+				counts := r.by[i.ID]
+				if r.at.Before(warm) {
+					counts.Buckets = nil
+				}
 				if i.Canary {
-					trial.Canary.Merge(r.by[i.ID])
+					trial.Canary.Merge(counts)
 				} else {
-					trial.Stable.Merge(r.by[i.ID])
+					trial.Stable.Merge(counts)
 				}
 			}
 		}

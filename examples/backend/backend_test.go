@@ -100,11 +100,34 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}{
 		{"GET", "/?ms=much", 400}, {"GET", "/?ms=-1", 400}, {"GET", "/?ms=NaN", 400}, {"GET", "/?ms=60001", 400},
 		{"POST", "/admin/alloc?mb=", 400}, {"POST", "/admin/alloc?mb=-1", 400}, {"POST", "/admin/alloc?mb=99999999", 400},
+		{"POST", "/admin/fail?share=2", 400}, {"POST", "/admin/fail?share=NaN", 400}, {"POST", "/admin/fail", 400},
 		{"GET", "/admin/crash", 405}, {"GET", "/admin/sick", 405}, {"GET", "/other", 404},
 	} {
 		if w := ask(t, s.handler(), tc.method, tc.target); w.Code != tc.code {
 			t.Errorf("%s %s: %d, want %d", tc.method, tc.target, w.Code, tc.code)
 		}
+	}
+}
+
+func TestAShareOfTheRequestsGoesWrong(t *testing.T) {
+	s := newService(options{instance: "backend-1", fail: .25})
+	failed := func() (n int) {
+		for range 20 {
+			if w := ask(t, s.handler(), "GET", "/?ms=0"); w.Code == 500 {
+				n++
+			}
+		}
+		return n
+	}
+	if n := failed(); n != 5 {
+		t.Errorf("%d of 20 went wrong, want a quarter", n)
+	}
+	if w := ask(t, s.handler(), "GET", "/admin/monitoring/health"); w.Code != 200 {
+		t.Errorf("health says %d", w.Code)
+	}
+	ask(t, s.handler(), "POST", "/admin/fail?share=1")
+	if n := failed(); n != 20 {
+		t.Errorf("%d of 20 went wrong, want all", n)
 	}
 }
 
@@ -295,9 +318,9 @@ func TestEnvironment(t *testing.T) {
 		want options
 		err  string
 	}{
-		{"defaults", nil, options{"4000", "box", 5 * time.Millisecond, 0, 10 * time.Second}, ""},
+		{"defaults", nil, options{"4000", "box", 5 * time.Millisecond, 0, 10 * time.Second, 0}, ""},
 		{"all", map[string]string{"PORT": "81", "INSTANCE": "i", "WORK_MS": "1.5", "START_DELAY": "2s", "STOP_GRACE": "0s"},
-			options{"81", "i", 1500 * time.Microsecond, 2 * time.Second, 0}, ""},
+			options{"81", "i", 1500 * time.Microsecond, 2 * time.Second, 0, 0}, ""},
 		{"bad port", map[string]string{"PORT": "http"}, options{}, `PORT="http"`},
 		{"bad work", map[string]string{"WORK_MS": "5ms"}, options{}, `WORK_MS: "5ms"`},
 		{"bad delay", map[string]string{"START_DELAY": "3"}, options{}, `START_DELAY="3"`},

@@ -1,6 +1,6 @@
 // Command backend is a small HTTP service to show scaling with: each request
-// burns a known amount of CPU time, and it can be told to be sick, to crash or
-// to take memory. It uses nothing but the standard library and runs alone in
+// burns a known amount of CPU time, and it can be told to be sick, to answer
+// with errors, to crash or to take memory. It uses nothing but the standard library and runs alone in
 // an image made from scratch. It has no protection: never put it on a public
 // address.
 package main
@@ -26,6 +26,7 @@ type options struct {
 	work       time.Duration // WORK_MS: CPU time of a request
 	startDelay time.Duration // START_DELAY: before it listens
 	stopGrace  time.Duration // STOP_GRACE: how long requests may end after SIGTERM
+	fail       float64       // FAIL: share of the requests that are answered with 500
 }
 
 func main() {
@@ -57,6 +58,13 @@ func fromEnv(getenv func(string) string, hostname func() (string, error)) (optio
 			errs = append(errs, fmt.Errorf("WORK_MS: %w", err))
 		}
 		o.work = d
+	}
+	if v := getenv("FAIL"); v != "" {
+		share, err := shareOf(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("FAIL: %w", err))
+		}
+		o.fail = share
 	}
 	for name, to := range map[string]*time.Duration{"START_DELAY": &o.startDelay, "STOP_GRACE": &o.stopGrace} {
 		if v := getenv(name); v != "" {

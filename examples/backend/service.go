@@ -31,15 +31,18 @@ type service struct {
 	crash    chan struct{}
 	crashed  sync.Once
 
-	mu       sync.Mutex
-	inFlight int
-	stopping bool
-	idle     chan struct{} // closed when stopping and nothing is in flight
-	ballast  []byte
+	mu sync.Mutex
+	// fail is the share of the requests that are answered with an error, owed
+	// what of it has not come to a whole one.
+	fail, owed float64
+	inFlight   int
+	stopping   bool
+	idle       chan struct{} // closed when stopping and nothing is in flight
+	ballast    []byte
 }
 
 func newService(o options) *service {
-	return &service{options: o, crash: make(chan struct{}), idle: make(chan struct{})}
+	return &service{options: o, fail: o.fail, crash: make(chan struct{}), idle: make(chan struct{})}
 }
 
 func (s *service) handler() http.Handler {
@@ -48,6 +51,7 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("GET /admin/monitoring/health", s.health)
 	mux.HandleFunc("POST /admin/sick", func(w http.ResponseWriter, _ *http.Request) { s.setSick(w, true) })
 	mux.HandleFunc("POST /admin/well", func(w http.ResponseWriter, _ *http.Request) { s.setSick(w, false) })
+	mux.HandleFunc("POST /admin/fail", s.setFail)
 	mux.HandleFunc("POST /admin/alloc", s.alloc)
 	mux.HandleFunc("POST /admin/crash", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
@@ -133,6 +137,10 @@ func (s *service) work(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "body: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	if s.fails() {
+		http.Error(w, "told to fail", http.StatusInternalServerError)
+		return
+	}
 	start := time.Now()
 	used, digest, err := burn(r.Context(), want)
 	switch {
@@ -147,6 +155,40 @@ func (s *service) work(w http.ResponseWriter, r *http.Request) {
 		CPUMilliseconds: used.Seconds() * 1000, Milliseconds: time.Since(start).Seconds() * 1000,
 		Digest: fmt.Sprintf("%x", digest[:8]),
 	})
+}
+
+// fails says whether this request is one of those that go wrong: they come as
+// evenly as can be.
+func (s *service) fails() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owed += s.fail
+	if s.owed < 1 {
+		return false
+	}
+	s.owed--
+	return true
+}
+
+// setFail sets the ?share= of requests that go wrong. Health stays good.
+func (s *service) setFail(w http.ResponseWriter, r *http.Request) {
+	share, err := shareOf(r.URL.Query().Get("share"))
+	if err != nil {
+		http.Error(w, "share: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	s.fail, s.owed = share, 0
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func shareOf(v string) (float64, error) {
+	share, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(share >= 0 && share <= 1) {
+		return 0, fmt.Errorf("%q: want a share from 0 to 1", v)
+	}
+	return share, nil
 }
 
 func milliseconds(v string) (time.Duration, error) {

@@ -72,13 +72,18 @@ func (c Counts) ErrorRate() float64 {
 	return float64(c.Errors) / float64(c.Requests)
 }
 
+// Timed is how many attempts are in the buckets.
+func (c Counts) Timed() (n uint64) {
+	for _, k := range c.Buckets {
+		n += k
+	}
+	return n
+}
+
 // Quantile is the bound of the bucket in which a share of the attempts has
 // ended, and its number; 0 and -1 of none.
 func (c Counts) Quantile(share float64) (within time.Duration, n int) {
-	var all, sum uint64
-	for _, k := range c.Buckets {
-		all += k
-	}
+	all, sum := c.Timed(), uint64(0)
 	if all == 0 {
 		return 0, -1
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/supervisord/supervisord/lbconfig/accesslog"
 )
 
-// Trial is what nginx on all hosts has seen of a service since its canary was
-// warm: the attempts at the canary's instances and at the others.
+// Trial is what nginx on all hosts has seen of a service since its canary
+// serves: the attempts at the canary's instances and at the others, with their
+// times since the canary is warm.
 type Trial struct {
 	Stable accesslog.Counts `json:"stable"`
 	Canary accesslog.Counts `json:"canary"`
@@ -58,11 +59,15 @@ func Judge(t Trial) Verdict {
 		zOf(c.Errors, c.Requests, s.Errors, s.Requests) > judgeZ {
 		return Verdict{Known: true, Worse: true, Why: errors}
 	}
+	timedC, timedS := c.Timed(), s.Timed()
+	if timedC < judgeLeast || timedS < judgeLeast {
+		return Verdict{Why: fmt.Sprintf("%s; too few to compare their times: %d at the canary, %d at the others, %d are needed at both", errors, timedC, timedS, judgeLeast)}
+	}
 	within, n := s.Quantile(judgeQuantile)
 	slowC, slowS := c.Slower(n), s.Slower(n)
-	shareC, shareS := float64(slowC)/float64(c.Requests), float64(slowS)/float64(s.Requests)
+	shareC, shareS := float64(slowC)/float64(timedC), float64(slowS)/float64(timedS)
 	slow := fmt.Sprintf("%s of its requests take longer than %s, %s of the others'", percent(shareC), brief(within), percent(shareS))
-	if shareC-shareS > judgeMoreSlow && zOf(slowC, c.Requests, slowS, s.Requests) > judgeZ {
+	if shareC-shareS > judgeMoreSlow && zOf(slowC, timedC, slowS, timedS) > judgeZ {
 		return Verdict{Known: true, Worse: true, Why: "the canary is slower: " + slow}
 	}
 	return Verdict{Known: true, Why: errors + "; " + slow}
