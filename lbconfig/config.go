@@ -13,7 +13,10 @@ type Config struct {
 	// Status is the loopback address of the local server with /generation,
 	// /status (stub_status) and /health: "127.0.0.1:9371".
 	Status string
-	Sites  []Site
+	// KeepIdle is how long a client's idle connection outlives a reload at the
+	// least; 0 leaves it out, for nginx before 1.27.4.
+	KeepIdle time.Duration
+	Sites    []Site
 }
 
 // Site is one service as the public sees it.

@@ -29,7 +29,7 @@ func Render(c Config) ([]File, error) {
 		return nil, err
 	}
 	listen := listenAddresses(c.Listen)
-	common, err := execute("common.tmpl", commonView{Generation: c.Generation, Status: c.Status, Listen: listen})
+	common, err := execute("common.tmpl", commonView{Generation: c.Generation, Status: c.Status, Listen: listen, KeepIdle: c.KeepIdle})
 	if err != nil {
 		return nil, err
 	}

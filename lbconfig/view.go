@@ -15,6 +15,7 @@ type commonView struct {
 	Generation uint64
 	Status     string
 	Listen     []string
+	KeepIdle   time.Duration
 }
 
 // siteView is what site.tmpl is filled with. All of it has been validated.

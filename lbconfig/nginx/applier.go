@@ -35,6 +35,8 @@ type Applier struct {
 	log     *slog.Logger
 	opts    Options
 	turn    chan struct{}
+	// version is that of the nginx that was last seen to run.
+	version version
 }
 
 // NewApplier returns an Applier; it touches nothing yet. There must be one per

@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -32,10 +33,7 @@ var _ Process = Contained{}
 
 // Test runs nginx -t inside.
 func (c Contained) Test(ctx context.Context, conf string) error {
-	binary := c.Binary
-	if binary == "" {
-		binary = "nginx"
-	}
+	binary := cmp.Or(c.Binary, "nginx")
 	output, code, err := c.Container.Exec(ctx, append([]string{binary}, testArgs(conf)...))
 	if err != nil {
 		return fmt.Errorf("running %s -t in its container: %w", binary, err)
@@ -49,6 +47,18 @@ func (c Contained) Reload(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("sending SIGHUP to nginx's container: %w", err)
 	}
 	return masterOverlap, nil
+}
+
+// Version asks the program in the container.
+func (c Contained) Version(ctx context.Context) (string, error) {
+	output, code, err := c.Container.Exec(ctx, []string{cmp.Or(c.Binary, "nginx"), "-v"})
+	if err == nil && code != 0 {
+		err = fmt.Errorf("it ended with status %d", code)
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking nginx in its container for its version: %w", err)
+	}
+	return string(output), nil
 }
 
 // Generation asks the status server over the host's network.

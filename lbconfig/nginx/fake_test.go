@@ -1,6 +1,7 @@
 package nginx_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type fake struct {
 	polls     int
 	onCall    func(name string)
 
+	version string
+
 	ready   time.Time
 	pending uint64
 }
@@ -70,6 +73,15 @@ func (f *fake) enter(name string) func() {
 		f.onCall(name)
 	}
 	return func() { f.busy.Add(-1) }
+}
+
+// Version is what a test says; 1.22.1 by default.
+func (f *fake) Version(context.Context) (string, error) {
+	defer f.enter("version")()
+	if f.stopped {
+		return "", nginx.ErrNotRunning
+	}
+	return "nginx version: nginx/" + cmp.Or(f.version, "1.22.1") + "\n", nil
 }
 
 var includeLine = regexp.MustCompile(`(?m)^\s*include (\S+)/\*\.conf;`)

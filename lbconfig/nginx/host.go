@@ -108,5 +108,22 @@ func (h Host) master() (*os.Process, error) {
 	return master, nil
 }
 
+// Version asks the program that the master runs, which may have been replaced on
+// disk since.
+func (h Host) Version(ctx context.Context) (string, error) {
+	master, err := h.master()
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = master.Release() }()
+	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/%d/exe", master.Pid), "-v")
+	cmd.WaitDelay = time.Second
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("asking nginx for its version: %w", err)
+	}
+	return string(output), nil
+}
+
 // Generation asks the status server.
 func (h Host) Generation(ctx context.Context) (uint64, error) { return askGeneration(ctx, h.Status) }

@@ -21,6 +21,9 @@ type Process interface {
 	// go on accepting connections after the new one answers. The error wraps
 	// ErrNotRunning where there is no nginx.
 	Reload(ctx context.Context) (overlap time.Duration, err error)
+	// Version is that of the nginx that runs, as it prints it itself:
+	// "nginx version: nginx/1.22.1".
+	Version(ctx context.Context) (string, error)
 	// Generation asks on a connection of its own which generation answers.
 	Generation(ctx context.Context) (uint64, error)
 }

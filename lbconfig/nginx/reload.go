@@ -115,7 +115,9 @@ const inARow = 8
 // busy machine, which the answers in a row are for.
 func (r *round) awaitSettled(ctx context.Context, n uint64, overlap time.Duration) error {
 	limit := r.answered.Add(r.opts.AnswerWithin)
-	if err := pause(ctx, overlap); err != nil {
+	// Until then old workers may pass on a request of a client whose connection
+	// was idle.
+	if err := pause(ctx, max(overlap, r.cfg.KeepIdle)); err != nil {
 		return err
 	}
 	for streak := 0; streak < inARow; {

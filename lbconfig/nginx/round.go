@@ -47,7 +47,12 @@ func (a *Applier) begin(ctx context.Context, cfg lbconfig.Config) (*round, error
 	r.live = live
 	if n, err := a.generation(ctx); err == nil {
 		r.serving = n
+	} else {
+		// It may be another one that comes.
+		a.version = version{}
 	}
+	a.learn(ctx)
+	r.cfg.KeepIdle = a.keepsIdle()
 	if err := a.store.clean(live.number, r.serving); err != nil {
 		return nil, err
 	}
@@ -174,6 +179,8 @@ func (r *round) test(ctx context.Context, n uint64) error {
 	err := r.process.Test(ctx, r.main.copyFile())
 	var refused *ConfigError
 	if errors.As(err, &refused) {
+		// It may be an older nginx than the one that was asked for its version.
+		r.version = version{}
 		// The places that nginx names are gone by the time one reads of them.
 		names := strings.NewReplacer(dir+"/", "", r.main.copyFile(), r.main.file)
 		err = &ConfigError{Reason: names.Replace(refused.Reason)}
