@@ -103,7 +103,7 @@ func newNode(p parts) *node {
 	}
 	n.leader.frames = n.leader.collect.framesOf
 	n.observer = &observer{
-		host: p.self.Name, replica: p.replica, containers: n.agent.Containers, sampler: p.sampler, access: p.access, history: n.history,
+		host: p.self.Name, replica: p.replica, containers: n.agent.Containers, sampler: p.sampler, access: p.access, suspect: n.agent.Suspect, history: n.history,
 		tell: n.tell, framedAt: map[string]time.Time{}, log: p.log.With("part", "observer"),
 	}
 	n.follower = &follower{host: p.self.Name, replica: p.replica, report: n.proposer, file: p.file, ready: n.settled.Load, log: p.log.With("part", "follower")}

@@ -34,6 +34,8 @@ type observer struct {
 	history *history.Store
 	// access reads what nginx has seen since the last call, by address.
 	access func() (map[string]accesslog.Counts, error)
+	// suspect has an instance of this host checked at once.
+	suspect func(instance string)
 	tell   func(context.Context, peer.Report)
 	log    *slog.Logger
 
@@ -124,6 +126,9 @@ func (o *observer) traffic(ctx context.Context, c state.Cluster) map[string]acce
 		if !c.Canary.Of(i.Service) {
 			// Times are only compared while there is something to compare.
 			counts.Buckets = nil
+		}
+		if counts.Errors > 0 && i.Host == o.host {
+			o.suspect(i.ID)
 		}
 		seen[i.ID] = counts
 	}

@@ -95,6 +95,8 @@ type Agent struct {
 	prepare  preparer
 	// reach knows which instances of other hosts cannot be reached.
 	reach *reacher
+	// suspects are instances to be checked before their time.
+	suspects suspicions
 }
 
 // New makes an agent; Run starts it.

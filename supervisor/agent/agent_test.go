@@ -279,6 +279,17 @@ func TestAnInstanceThatAnswersAgainIsWell(t *testing.T) {
 	})
 }
 
+func TestWhatClientsGetErrorsFromIsCheckedAtOnce(t *testing.T) {
+	onHost(t, agenttest.Options{}, agenttest.BalancerOptions{}, func(r *rig) {
+		i := r.ready("web", 1)
+		r.engine.SetSick(i.Container, true)
+		r.agent.Suspect(i.ID)
+		r.agent.Suspect("web-2.99") // one that is not there
+		// Three checks in a row, the first of them now.
+		r.until(3*time.Second, "known to be sick", func() bool { return r.instance(i.ID).Sick != "" })
+	})
+}
+
 func TestAPassingFaintIsForgiven(t *testing.T) {
 	onHost(t, agenttest.Options{}, agenttest.BalancerOptions{}, func(r *rig) {
 		i := r.ready("web", 1)

@@ -151,6 +151,8 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 	if s.Ingress != nil {
 		every = cmp.Or(s.Ingress.Health.Every, steadyEvery)
 	}
+	wake, forget := a.suspects.of(i.ID)
+	defer forget()
 	failures := 0
 	if i.Sick != "" {
 		// It is news when it answers again.
@@ -161,7 +163,7 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 		if failures > 0 {
 			wait = min(suspectEvery, every)
 		}
-		if sleep(ctx, wait) != nil {
+		if sleepUnless(ctx, wait, wake) != nil {
 			return
 		}
 		err := a.check(ctx, s, c)

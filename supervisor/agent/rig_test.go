@@ -125,7 +125,8 @@ type rig struct {
 	connections map[string]int
 	deeds       []agenttest.Deed
 
-	stop func(cause error)
+	agent *agent.Agent
+	stop  func(cause error)
 }
 
 // newRig makes a host whose agent does not run yet.
@@ -156,6 +157,7 @@ func (r *rig) start() {
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
+	r.agent = a
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	stopped := false
