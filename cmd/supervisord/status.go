@@ -62,6 +62,9 @@ func (s screen) status(a statusAnswer) {
 			s.printf("  %s\n", strings.TrimSuffix(line, "\n"))
 		}
 	}
+	if k := a.Canary; k != nil {
+		s.printf("\n%s\n", s.paint(fmt.Sprintf("A canary gets %s of the requests: %s", shareText(k.Share), k.Change), warn))
+	}
 	if len(a.Hosts) > 1 {
 		s.printf("\n")
 		s.table(hostRows(a.Hosts, a.At))

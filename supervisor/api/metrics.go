@@ -176,6 +176,11 @@ func (m metrics) spec() {
 		string(state.ReleaseRolling), string(state.ReleaseHealthy), string(state.ReleaseFailed),
 		string(state.ReleasePaused), string(state.ReleaseSuperseded),
 	}
+	share := 0.0
+	if m.Canary.Active() {
+		share = m.Canary.Share
+	}
+	m.gauge("canary_share_ratio", "The share of the requests that the canary gets; 0 where there is none.", share)
 	m.oneOf("release_state", "How the release in force stands: 1 for the state it is in.", "state", string(m.view.spec().State), all)
 	for h := range m.Hosts.Values() {
 		m.gauge("spec_error", "Whether the compose file of a host is not in force because of an error.", number(h.SpecError != ""), "host", h.Name)

@@ -67,7 +67,7 @@ function card(s) {
 }
 
 function row(i, now) {
-  const phase = make("span", i.sick ? "failed" : i.phase, (i.sick ? "sick" : i.phase) + (i.outdated ? " (old)" : ""));
+  const phase = make("span", i.sick ? "failed" : i.phase, (i.sick ? "sick" : i.phase) + (i.outdated ? " (old)" : "") + (i.canary ? " (canary)" : ""));
   if (i.sick || i.reason) phase.title = i.sick || i.reason;
   const use = i.sample || {};
   return make("tr", "",
@@ -105,6 +105,12 @@ function pills(health) {
   });
 }
 
+function canary(k) {
+  if (!k) return "";
+  const verdicts = Object.entries(k.verdicts).map(([name, v]) => `\n${name}: ${v.why}`);
+  return `A canary serves ${Math.round(k.share * 1000) / 10} % of the requests beside revision ${k.base}: ${k.change}${verdicts.join("")}`;
+}
+
 function banner(id, text) {
   $(id).textContent = text;
   $(id).hidden = !text;
@@ -134,6 +140,7 @@ async function refresh() {
     $("health").replaceChildren(...pills(status.health));
     banner("problems", status.spec.problems.map((p) => `The edit on ${p.host} is not in force, revision ${status.spec.revision} goes on:\n${p.problem}`).join("\n\n"));
     banner("paused", status.spec.state === "paused" ? `Revision ${status.spec.revision} is paused: ${status.spec.why}` : "");
+    banner("canary", canary(status.canary));
     $("services").replaceChildren(...status.services.map(card));
     $("hosts").replaceChildren(...status.hosts.map((h) => hostRow(h, status.at)));
     $("instances").replaceChildren(...instances.instances.map((i) => row(i, instances.at)));
