@@ -87,7 +87,7 @@ func start(t testing.TB, keys string) *site {
 func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 	t.Helper()
 	limit := 3 * time.Minute
-	if *soakScales+*soakDeploys > 0 {
+	if *soakScales+*soakDeploys+*soakKills > 0 {
 		limit = 25 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
