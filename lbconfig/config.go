@@ -81,6 +81,10 @@ type Health struct {
 	Every time.Duration `json:"every,omitzero"`
 	// Timeout is how long one check may take; 5 s by default.
 	Timeout time.Duration `json:"timeout,omitzero"`
+	// Fall is how many checks in a row must fail until an instance is sick, 3 by
+	// default; Rise how many must pass until it is well again, 2 by default.
+	Fall int `json:"fall,omitempty"`
+	Rise int `json:"rise,omitempty"`
 	// IgnoreErrors: answers of 500 and above say nothing of its health.
 	IgnoreErrors bool `json:"ignore_errors,omitempty"`
 }

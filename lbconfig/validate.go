@@ -197,6 +197,14 @@ func (i Ingress) validateHealth(p *problems) {
 	}
 	within(p, "health.every", i.Health.Every, 100*time.Millisecond, 24*time.Hour)
 	within(p, "health.timeout", i.Health.Timeout, 10*time.Millisecond, 10*time.Minute)
+	for _, n := range []struct {
+		field string
+		times int
+	}{{"health.fall", i.Health.Fall}, {"health.rise", i.Health.Rise}} {
+		if n.times < 0 || n.times > 100 {
+			p.add(n.field, "%d is not a number of checks from 1 to 100", n.times)
+		}
+	}
 }
 
 var (

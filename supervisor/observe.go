@@ -36,8 +36,8 @@ type observer struct {
 	access func() (map[string]accesslog.Counts, error)
 	// suspect has an instance of this host checked at once.
 	suspect func(instance string)
-	tell   func(context.Context, peer.Report)
-	log    *slog.Logger
+	tell    func(context.Context, peer.Report)
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	latest   map[string]autoscale.Sample

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/supervisord/supervisord/lbconfig"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -21,7 +22,10 @@ const (
 	relistStarting = 5 * time.Second
 	steadyEvery    = 30 * time.Second
 	suspectEvery   = time.Second
-	sickAfter      = 3
+	// How many checks in a row make an instance sick, and well again, where the
+	// file says nothing.
+	defaultFall = 3
+	defaultRise = 2
 )
 
 // monitors are the health checks of this host's instances, one goroutine an
@@ -144,23 +148,21 @@ func (a *Agent) awaitReady(ctx context.Context, s state.Service, i state.Instanc
 	}
 }
 
-// keepWatch asks a ready instance from time to time and marks it sick when it
-// fails to answer sickAfter times in a row.
+// keepWatch asks a ready instance from time to time, marks it sick when it fails
+// to answer so many times in a row, and well when it answers again so many
+// times.
 func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance, c Container) {
-	every := steadyEvery
+	var h lbconfig.Health
 	if s.Ingress != nil {
-		every = cmp.Or(s.Ingress.Health.Every, steadyEvery)
+		h = s.Ingress.Health
 	}
+	every, fall, rise := cmp.Or(h.Every, steadyEvery), cmp.Or(h.Fall, defaultFall), cmp.Or(h.Rise, defaultRise)
 	wake, forget := a.suspects.of(i.ID)
 	defer forget()
-	failures := 0
-	if i.Sick != "" {
-		// It is news when it answers again.
-		failures = sickAfter
-	}
+	verdict := tally{fall: fall, rise: rise, sick: i.Sick != ""}
 	for {
 		wait := every
-		if failures > 0 {
+		if verdict.open() {
 			wait = min(suspectEvery, every)
 		}
 		if sleepUnless(ctx, wait, wake) != nil {
@@ -170,19 +172,48 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 		if ctx.Err() != nil {
 			return
 		}
-		why := ""
-		if failures++; err == nil {
-			failures = 0
-		} else {
-			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "times", failures, "err", err)
+		verdict.take(err == nil)
+		if err != nil {
+			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "times", verdict.against, "err", err)
 			// It may have ended, and the event that says so may be lost.
 			a.view.listBy(time.Now())
 		}
-		if failures >= sickAfter {
-			why = fmt.Sprintf("it failed %d health checks in a row: %v", sickAfter, err)
+		why := ""
+		switch {
+		case verdict.sick == (err == nil), !verdict.sick && verdict.open():
+			continue // it may change, and has not
+		case verdict.sick:
+			why = fmt.Sprintf("it failed %d health checks in a row: %v", fall, err)
 		}
-		if (failures == 0 || failures >= sickAfter) && a.view.mark(i.ID, why) {
+		if a.view.mark(i.ID, why) {
 			a.poke()
 		}
 	}
 }
+
+// tally makes a verdict of checks: it changes when enough in a row speak
+// against it.
+type tally struct {
+	fall, rise int
+	sick       bool
+	// against is how many in a row do.
+	against int
+}
+
+func (t *tally) take(passed bool) {
+	if passed != t.sick {
+		t.against = 0
+		return
+	}
+	t.against++
+	enough := t.fall
+	if t.sick {
+		enough = t.rise
+	}
+	if t.against >= enough {
+		t.sick, t.against = !t.sick, 0
+	}
+}
+
+// open says whether the next check is waited for eagerly.
+func (t *tally) open() bool { return t.sick || t.against > 0 }

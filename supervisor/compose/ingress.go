@@ -21,7 +21,7 @@ type ingress struct {
 //
 //	hosts: [api.example.com]
 //	port: 4000
-//	health: {path: /health, every: 30s, timeout: 5s, ignore_errors: false}
+//	health: {path: /health, every: 30s, timeout: 5s, fall: 3, rise: 2, ignore_errors: false}
 //	balance: least_conn
 //	sticky: {cookie: session}
 //	rate_limit: {rate: 10r/s, burst: 20}
@@ -93,6 +93,8 @@ func readHealth(h *lbconfig.Health) shape {
 		"every":   into(&h.Every, readDuration),
 		"timeout": into(&h.Timeout, readDuration),
 
+		"fall":          func(r *report, p place, v *value) { h.Fall = int(readInt(r, p, v, 1, 100)) },
+		"rise":          func(r *report, p place, v *value) { h.Rise = int(readInt(r, p, v, 1, 100)) },
 		"ignore_errors": into(&h.IgnoreErrors, readBool),
 	}}.check
 }
