@@ -47,6 +47,9 @@ type Cluster struct {
 	Canary Canary `json:"canary,omitzero"`
 	// Suspicions are the health checks that are not believed now, by service.
 	Suspicions Table[Suspicion] `json:"suspicions,omitzero"`
+	// Takeovers are what has been decided of the containers that another tool
+	// runs, by service.
+	Takeovers Table[Takeover] `json:"takeovers,omitzero"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }
@@ -122,6 +125,8 @@ type Instance struct {
 	// empty until the host has started it or where there is no ingress.
 	Container string `json:"container,omitempty"`
 	Address   string `json:"address,omitempty"`
+	// Adopted says that another tool has made its container; see Adoption.
+	Adopted Adoption `json:"adopted,omitzero"`
 	// Reason is why it is in its phase.
 	Reason string `json:"reason,omitempty"`
 	// Canary: it is of the spec that is tried out, beside the wanted count.

@@ -93,6 +93,9 @@ type Fail struct {
 	Sick bool `json:"sick,omitempty"`
 	// Blameless: the host is at fault, not what was to run.
 	Blameless bool `json:"blameless,omitempty"`
+	// Return: its container was adopted and has not become ready; it is given
+	// back as it is.
+	Return bool `json:"return,omitempty"`
 }
 
 // Drain takes an instance out of service; it leaves when its requests are
@@ -262,6 +265,16 @@ func decodeCommand(it item) (Command, error) {
 		return read[PauseRollout](it)
 	case "roll_back":
 		return read[RollBack](it)
+	case "survey":
+		return read[Survey](it)
+	case "adopt":
+		return read[Adopt](it)
+	case "finish_adoption":
+		return read[FinishAdoption](it)
+	case "return_adopted":
+		return read[ReturnAdopted](it)
+	case "ignore_foreign":
+		return read[IgnoreForeign](it)
 	}
 	return nil, fmt.Errorf("decode proposal: unknown command %q: the log was written by a newer supervisord", it.Kind)
 }

@@ -41,6 +41,11 @@ type Host struct {
 	// SpecError is why this host's compose file is not in force; empty when
 	// it is.
 	SpecError string `json:"spec_error,omitempty"`
+	// Surveys says that this host's daemon tells what docker compose runs on
+	// it, Surveyed of which project it last did, and Foreign what that was.
+	Surveys  bool      `json:"surveys,omitempty"`
+	Surveyed string    `json:"surveyed,omitempty"`
+	Foreign  []Foreign `json:"foreign,omitempty"`
 }
 
 // IsLost says whether the leader has given the host up.
@@ -96,12 +101,15 @@ type RegisterHost struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	Version string            `json:"version"`
 	Format  int               `json:"format,omitempty"`
+	// Surveys: it will say what docker compose runs on it. No service's first
+	// instance is placed before.
+	Surveys bool `json:"surveys,omitempty"`
 }
 
 // Describes says whether the cluster knows all of it already.
 func (cmd RegisterHost) Describes(h Host) bool {
 	return h.Name == cmd.Name && h.Server == cmd.Server && h.Peer == cmd.Peer && h.Address == cmd.Address &&
-		h.CPUs == cmd.CPUs && h.Memory == cmd.Memory && h.Version == cmd.Version && h.Format == cmd.Format && maps.Equal(h.Labels, cmd.Labels)
+		h.CPUs == cmd.CPUs && h.Memory == cmd.Memory && h.Version == cmd.Version && h.Format == cmd.Format && h.Surveys == cmd.Surveys && maps.Equal(h.Labels, cmd.Labels)
 }
 
 // LoseHost says that the leader has had no contact with a host for too long.
@@ -153,6 +161,7 @@ func (cmd RegisterHost) apply(ch *change) error {
 	}
 	h.Name, h.Server, h.Peer, h.Address = cmd.Name, cmd.Server, cmd.Peer, cmd.Address
 	h.CPUs, h.Memory, h.Labels, h.Version, h.Format = cmd.CPUs, cmd.Memory, maps.Clone(cmd.Labels), cmd.Version, cmd.Format
+	h.Surveys = cmd.Surveys
 	ch.Hosts = ch.Hosts.Put(h.Name, h)
 	if !known {
 		ch.event(Event{Kind: EventHostJoined, Host: h.Name, Message: "host " + h.Name + " is part of the cluster"})

@@ -109,6 +109,10 @@ func (cmd Fail) apply(ch *change) error {
 		ch.failCanary(i, cmd)
 		return nil
 	}
+	if cmd.Return && i.IsAdopted() {
+		ch.giveBack(i, cmd.Reason)
+		return nil
+	}
 	f, _ := ch.Failures.Get(i.Service)
 	served := i.Phase == Ready && ch.now.Sub(i.PhaseAt) >= streakEnds
 	if served || ch.now.Sub(f.Last) >= streakForgets {
@@ -203,7 +207,10 @@ func (cmd Gone) apply(ch *change) error {
 		return refuse("%s is %s; it must drain or fail before it goes", i.Name, i.Phase)
 	}
 	ch.Instances = ch.Instances.Delete(i.ID)
-	if i.Phase == Draining {
+	if i.IsAdopted() {
+		ch.goneAdopted(i)
+	}
+	if i.Phase == Draining && !i.Adopted.Return {
 		ch.event(Event{Kind: EventInstanceGone, Service: i.Service, Instance: i.Name, Host: i.Host,
 			Message: fmt.Sprintf("%s drained and stopped in %s", i.Name, brief(ch.now.Sub(i.PhaseAt)))})
 	}

@@ -196,13 +196,18 @@ func (ch *change) install(s Spec) {
 	ch.Spec = s
 	ch.Spec.Revision = old.Revision + 1
 	for _, name := range slices.Sorted(maps.Keys(ch.Spec.Services)) {
+		_, known := old.Services[name]
 		ch.adoptService(old.Services[name], ch.Spec.Services[name])
+		if !known {
+			ch.await(name)
+		}
 	}
 	for name := range ch.Scales.All() {
 		if _, kept := ch.Spec.Services[name]; !kept {
 			ch.Scales = ch.Scales.Delete(name)
 			ch.Failures = ch.Failures.Delete(name)
 			ch.Suspicions = ch.Suspicions.Delete(name)
+			ch.Takeovers = ch.Takeovers.Delete(name)
 		}
 	}
 }
