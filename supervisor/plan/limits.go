@@ -30,9 +30,10 @@ func (r *round) relimit(s state.Service) {
 }
 
 // adjustable says whether an instance can become one of the current definition
-// while it runs: where its host has the memory for that.
+// while it runs: where its host has the memory for that. What was adopted keeps
+// its limits, to be given back as it was.
 func (r *round) adjustable(s state.Service, i state.Instance) bool {
-	if i.Revision == s.Hash || i.Phase != state.Ready || r.Cluster.Knows(state.Relimit{}) != nil {
+	if i.Revision == s.Hash || i.Phase != state.Ready || i.IsAdopted() || r.Cluster.Knows(state.Relimit{}) != nil {
 		return false
 	}
 	if room, ok := r.free[i.Host]; !ok || room.Memory < 0 {

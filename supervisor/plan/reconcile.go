@@ -51,6 +51,8 @@ func (r *round) count(s state.Service) count {
 // What owns data stays where the data is. "" when it may stay.
 func (r *round) unwanted(s state.Service, i state.Instance) string {
 	switch {
+	case i.Revision == state.RevisionAdopted:
+		return "one of our own takes its place"
 	case r.adjustable(s, i):
 		return ""
 	case i.Revision != s.Hash:
@@ -79,7 +81,7 @@ func (r *round) unwanted(s state.Service, i state.Instance) string {
 // these when the old is gone, so there are never two.
 func (r *round) retireOutdated(s state.Service) {
 	for i := range r.Cluster.Stable(s.Name) {
-		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful && !r.stopped(s) || i.Phase != state.Ready) {
+		if why := r.unwanted(s, i); why != "" && i.Active() && (s.Stateful && !r.stopped(s) || !settled(i)) {
 			r.do(state.Drain{ID: i.ID, Why: why}, "outdated")
 		}
 	}
@@ -128,8 +130,10 @@ func (r *round) victim(s state.Service, mayServe bool) state.Instance {
 	return slices.MinFunc(candidates, func(a, b state.Instance) int {
 		return cmp.Or(
 			cmpBool(r.unwanted(s, a) != "", r.unwanted(s, b) != ""),
-			cmpBool(a.Phase != state.Ready, b.Phase != state.Ready),
+			cmpBool(!settled(a), !settled(b)),
 			cmpBool(a.Sick != "", b.Sick != ""),
+			// What is gone cannot be given back.
+			cmpBool(!a.IsAdopted(), !b.IsAdopted()),
 			cmp.Compare(perHost[b.Host], perHost[a.Host]),
 			b.PlacedAt.Compare(a.PlacedAt),
 			cmp.Compare(b.Slot, a.Slot),
@@ -157,6 +161,10 @@ func (r *round) grow(s state.Service, want int) {
 		want += r.surge(s, n.outdated)
 	}
 	if n.active >= want {
+		return
+	}
+	if why := r.undecided(s); why != "" {
+		r.Pending[s.Name] = why
 		return
 	}
 	if f, failing := r.Cluster.Failures.Get(s.Name); failing && r.Now.Before(f.Retry) {

@@ -16,7 +16,7 @@ const settledFor = 5 * time.Second
 // just joined, or is back, takes its share, so that no host's end takes the
 // service with it. One moves at a time, and only while nothing else does.
 func (r *round) spread(s state.Service, want int) {
-	if s.Stateful || r.Cluster.Hosts.Len() < 2 {
+	if s.Stateful || r.Cluster.Hosts.Len() < 2 || r.adopted(s.Name) {
 		return
 	}
 	serving := map[string]int{}
