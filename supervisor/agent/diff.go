@@ -18,6 +18,8 @@ const (
 	OpLaunch OpKind = "launch"
 	// OpAdopt: the container of an assigned instance runs already; report it.
 	OpAdopt OpKind = "adopt"
+	// OpMeet: the container of an adopted instance was not seen yet; look at it.
+	OpMeet OpKind = "meet"
 	// OpFail: the container of an active instance has ended; report it.
 	OpFail OpKind = "fail"
 	// OpHealth: a ready instance has become sick, or well again; report it.
@@ -93,6 +95,10 @@ func Diff(want state.Cluster, here Local) []Op {
 	var ops []Op
 	for _, c := range here.Containers {
 		i, known := want.Instances.Get(c.Instance)
+		if c.Adopted && !known {
+			// It was given back; it is nothing to us.
+			continue
+		}
 		if !known || i.Host != host {
 			ops = append(ops, Op{Kind: OpOrphan, Container: c})
 			continue
@@ -128,6 +134,10 @@ func Diff(want state.Cluster, here Local) []Op {
 
 func diffOne(want state.Cluster, here Local, i state.Instance, c Container, exists bool) (Op, bool) {
 	op, host := Op{Instance: i, Container: c}, here.Host
+	if i.IsAdopted() && (!exists || i.Phase == state.Assigned) {
+		op.Kind = OpMeet
+		return op, true
+	}
 	switch i.Phase {
 	case state.Assigned:
 		switch {

@@ -132,7 +132,8 @@ func (a *Agent) awaitReady(ctx context.Context, s state.Service, i state.Instanc
 		case err == nil:
 			cmd = state.Observe{ID: i.ID, Phase: state.Ready, Container: c.ID, Address: c.Address}
 		case time.Now().After(deadline):
-			cmd = state.Fail{ID: i.ID, Reason: fmt.Sprintf("not ready within %s: %v", limit, err)}
+			// What was adopted and is not well is given back, not removed.
+			cmd = state.Fail{ID: i.ID, Reason: fmt.Sprintf("not ready within %s: %v", limit, err), Return: i.IsAdopted()}
 		}
 		if cmd != nil {
 			err := a.report(ctx, cmd)

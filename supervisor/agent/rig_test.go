@@ -140,6 +140,10 @@ func newRig(t *testing.T, e agenttest.Options, b agenttest.BalancerOptions) *rig
 			t.Errorf("the agent acted on %s, which is not its own", d.Container.Name)
 		}
 	}
+	e.Adopted = func() map[string]agent.Adopted {
+		c, _ := r.state.Current()
+		return agent.AdoptedOn(c, "a")
+	}
 	r.engine, r.balance = agenttest.New(e), agenttest.NewBalancer(b)
 	return r
 }

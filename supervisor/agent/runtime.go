@@ -10,7 +10,7 @@ import (
 
 // Runtime is the container engine of this host. All calls are safe for
 // concurrent use, end with their context, and touch only containers that
-// carry this cluster's id.
+// carry this cluster's id or that the state has as adopted.
 type Runtime interface {
 	// List returns this cluster's containers in any state, sorted by id. What
 	// it says of a container that changed in the last moments may be stale.
@@ -29,7 +29,11 @@ type Runtime interface {
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Remove deletes a container and its anonymous volumes, killing it if it
 	// runs. A container that is not there has been removed.
+	// Of an adopted one the anonymous volumes stay: they may hold data.
 	Remove(ctx context.Context, id string) error
+	// SetRestart gives a container another restart policy, in the engine's
+	// form; ErrNoContainer when there is none, or none of ours.
+	SetRestart(ctx context.Context, id, policy string) error
 }
 
 // Resources makes the networks and volumes of a spec exist. What exists stays
@@ -68,6 +72,9 @@ var (
 	ErrNameTaken   = errors.New("container name is taken by a container that is not ours")
 	ErrNoImage     = errors.New("image is not on this host")
 	ErrUnfit       = errors.New("the limits cannot be changed while it runs")
+	// ErrHeld: a running container that is not ours has the data, or a port
+	// that the operator publishes.
+	ErrHeld = errors.New("held by a container that is not ours")
 	// ErrUnavailable: the engine cannot be asked.
 	ErrUnavailable = errors.New("the container engine is not available")
 )
@@ -81,6 +88,10 @@ type Launch struct {
 	Service  string
 	Revision string
 	Spec     state.Container
+	// OwnsData says that nobody else may run on its data. Project is docker
+	// compose's: its other services may, where the file says so.
+	OwnsData bool
+	Project  string
 	// ContainerPort is published on HostIP:HostPort; 0 publishes nothing.
 	ContainerPort int
 	HostIP        string
@@ -94,7 +105,9 @@ type Container struct {
 	Instance string
 	Service  string
 	Revision string
-	Running  bool
+	// Adopted: it was made by another tool, and has none of our labels.
+	Adopted bool
+	Running bool
 	// PID of the first process, 0 when not running.
 	PID int
 	// Health is "" where the container has no check of its own.

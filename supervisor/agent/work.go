@@ -18,6 +18,8 @@ func (a *Agent) work(ctx context.Context, c state.Cluster, op Op) error {
 		return a.launch(ctx, c, op.Instance)
 	case OpAdopt:
 		return a.commit(ctx, state.Observe{ID: op.Instance.ID, Phase: state.Starting, Container: op.Container.ID, Address: op.Container.Address})
+	case OpMeet:
+		return a.meet(ctx, op)
 	case OpFail:
 		return a.commit(ctx, state.Fail{ID: op.Instance.ID, Reason: op.Why})
 	case OpHealth:
@@ -120,7 +122,7 @@ func (a *Agent) launch(ctx context.Context, c state.Cluster, i state.Instance) e
 			return ctx.Err()
 		}
 		a.prepare.again()
-		return a.commit(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken), Blameless: errors.Is(err, ErrUnavailable)})
+		return a.commit(ctx, state.Fail{ID: i.ID, Reason: err.Error(), NameTaken: errors.Is(err, ErrNameTaken), Blameless: errors.Is(err, ErrUnavailable) || errors.Is(err, ErrHeld)})
 	}
 	a.view.put(container, time.Now())
 	return a.commit(ctx, state.Observe{ID: i.ID, Phase: state.Starting, Container: container.ID, Address: container.Address})
@@ -141,7 +143,7 @@ func (a *Agent) create(ctx context.Context, c state.Cluster, s state.Service, i 
 	if err := a.ensure(ctx, c, i); err != nil {
 		return Container{}, err
 	}
-	l := Launch{Cluster: c.ID, Instance: i.ID, Name: i.Name, Service: i.Service, Revision: i.Revision, Spec: s.Container}
+	l := Launch{Cluster: c.ID, Instance: i.ID, Name: i.Name, Service: i.Service, Revision: i.Revision, Spec: s.Container, Project: c.Spec.Project, OwnsData: s.Stateful}
 	if s.Ingress == nil {
 		return a.Engine.Launch(ctx, l)
 	}
@@ -226,6 +228,9 @@ func (a *Agent) quiet(ctx context.Context, c Container, end time.Time) error {
 // end lets an instance's container finish, stops it, removes it and reports it
 // gone.
 func (a *Agent) end(ctx context.Context, c state.Cluster, op Op) error {
+	if op.Instance.Adopted.Return {
+		return a.giveBack(ctx, op)
+	}
 	if op.Container.ID != "" {
 		if op.Container.Running {
 			if err := a.quiet(ctx, op.Container, op.End); err != nil {

@@ -35,12 +35,16 @@ func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 	if err != nil {
 		return nil, failure(ctx, err, "list containers")
 	}
-	found := make([]agent.Container, len(list))
+	ids := slices.Collect(maps.Keys(e.adoptedHere()))
+	for _, c := range list {
+		ids = append(ids, c.ID)
+	}
+	found := make([]agent.Container, len(ids))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for i := range list {
+	for i, id := range ids {
 		g.Go(func() error {
-			c, err := e.Inspect(gctx, list[i].ID)
+			c, err := e.Inspect(gctx, id)
 			if errors.Is(err, agent.ErrNoContainer) {
 				// Removed since it was listed.
 				return nil
@@ -68,7 +72,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (agent.Container, error
 	if err != nil {
 		return agent.Container{}, failure(ctx, err, "inspect container %s", id)
 	}
-	return describe(c)
+	return e.describe(c)
 }
 
 // find returns a container of ours; agent.ErrNoContainer where there is none.
@@ -79,10 +83,6 @@ func (e *Engine) find(ctx context.Context, ref string) (container.InspectRespons
 		return container.InspectResponse{}, fmt.Errorf("%w of cluster %s", agent.ErrNoContainer, e.cluster)
 	}
 	return c, err
-}
-
-func (e *Engine) owns(c container.InspectResponse) bool {
-	return c.Config.Labels[LabelCluster] == e.cluster
 }
 
 // look returns a container whosever it is.
@@ -127,7 +127,7 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 	if err != nil {
 		return failure(ctx, err, "stop container %s", id)
 	}
-	seconds := int(math.Ceil(max(0, grace).Seconds()))
+	seconds := e.graceOf(c, int(math.Ceil(max(0, grace).Seconds())))
 	limited, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+e.timeout)
 	defer cancel()
 	err = e.api().ContainerStop(limited, c.ID, container.StopOptions{Timeout: &seconds})
@@ -138,6 +138,7 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 }
 
 // Remove deletes a container and its anonymous volumes, killing it if it runs.
+// Those of an adopted one stay: docker compose keeps data in them.
 // A container that is not there, or not ours, has been removed.
 func (e *Engine) Remove(ctx context.Context, id string) error {
 	c, err := e.find(ctx, id)
@@ -145,7 +146,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 		return nil
 	}
 	if err == nil {
-		err = e.delete(ctx, c.ID)
+		err = e.deleteWith(ctx, c.ID, e.labelled(c))
 	}
 	if err != nil {
 		return failure(ctx, err, "remove container %s", id)
@@ -155,10 +156,13 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // delete removes a container that was seen to be ours, by its full id. If
 // somebody else removes it at the same time, it waits until it is gone.
-func (e *Engine) delete(ctx context.Context, id string) error {
+func (e *Engine) delete(ctx context.Context, id string) error { return e.deleteWith(ctx, id, true) }
+
+// deleteWith is delete, with the container's anonymous volumes or without.
+func (e *Engine) deleteWith(ctx context.Context, id string, volumes bool) error {
 	short, cancel := e.within(ctx)
 	defer cancel()
-	err := e.api().ContainerRemove(short, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	err := e.api().ContainerRemove(short, id, container.RemoveOptions{Force: true, RemoveVolumes: volumes})
 	if cerrdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress") {
 		removed, failed := e.api().ContainerWait(short, id, container.WaitConditionRemoved)
 		select {

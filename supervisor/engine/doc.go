@@ -5,9 +5,12 @@
 //
 // It never decides what should run, and never touches a container that does
 // not carry its cluster's id as label: every call that names a container looks
-// at it first and then acts on its full id, whose labels cannot change. The
-// one exception is a container that the operator names in the configuration
-// (NginxContainer), in which commands are run and which gets signals.
+// at it first and then acts on its full id, whose labels cannot change. There
+// are two exceptions: a container that the operator names in the configuration
+// (NginxContainer), in which commands are run and which gets signals, and those
+// that the replicated state has as adopted (Options.Adopted), whose labels are
+// another tool's. Containers of others are read, to see what they are and what
+// they hold.
 //
 // # Labels
 //

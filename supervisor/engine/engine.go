@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/client"
+
+	"github.com/supervisord/supervisord/supervisor/agent"
 )
 
 // Options say which engine it is and whose containers are ours.
@@ -28,7 +30,10 @@ type Options struct {
 	// Obtain gets an image that is not on this host; Pull where it is nil. Its
 	// error is agent.ErrNoImage where the image cannot be had.
 	Obtain func(ctx context.Context, ref string) error
-	Log    *slog.Logger
+	// Adopted returns the containers that this cluster has adopted on this
+	// host, by id; nil for none ever.
+	Adopted func() map[string]agent.Adopted
+	Log     *slog.Logger
 }
 
 // Engine is the Docker engine of this host. All methods are safe for
@@ -38,6 +43,7 @@ type Engine struct {
 	timeout     time.Duration
 	pullTimeout time.Duration
 	obtain      func(ctx context.Context, ref string) error
+	adopted     func() map[string]agent.Adopted
 	log         *slog.Logger
 	dial        func() (*client.Client, error)
 	// current is replaced when the engine comes back with another version.
@@ -72,6 +78,7 @@ func Dial(ctx context.Context, o Options) (*Engine, error) {
 		cluster:     o.Cluster,
 		timeout:     positive(o.Timeout, defaultTimeout),
 		pullTimeout: positive(o.PullTimeout, defaultPullTimeout),
+		adopted:     o.Adopted,
 		log:         o.Log,
 		dial:        func() (*client.Client, error) { return newClient(o.Host) },
 	}

@@ -55,13 +55,19 @@ func noImage(err error) bool {
 	return cerrdefs.IsNotFound(err) && strings.Contains(err.Error(), "No such image")
 }
 
+// bindFailed says whether a start failed because some address is taken.
+func bindFailed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "port is already allocated") || strings.Contains(text, "address already in use")
+}
+
 // portTaken says whether a start failed because another program or container
 // has this address. The message must name the address: a port that the
 // operator publishes by hand may be taken too, and no other choice of ours
 // would help then.
 func portTaken(err error, hostIP string, hostPort int) bool {
 	text := err.Error()
-	if !strings.Contains(text, "port is already allocated") && !strings.Contains(text, "address already in use") {
+	if !bindFailed(err) {
 		return false
 	}
 	for _, host := range []string{hostIP, "[" + hostIP + "]"} {

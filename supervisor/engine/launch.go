@@ -36,6 +36,9 @@ func (e *Engine) Launch(ctx context.Context, l agent.Launch) (agent.Container, e
 	if err != nil {
 		return agent.Container{}, fmt.Errorf("launch %s: %w", l.Name, err)
 	}
+	if err := e.alone(ctx, l); err != nil {
+		return agent.Container{}, failure(ctx, err, "launch %s", l.Name)
+	}
 	late, cancel := outlive(ctx, settleFor)
 	defer cancel()
 	id, err := e.create(ctx, late, l, c)
@@ -116,7 +119,7 @@ func (e *Engine) clearName(ctx context.Context, name string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("look who has the name: %w", err)
-	case !e.owns(c):
+	case !e.labelled(c):
 		return fmt.Errorf("%w: %s has the id %s", agent.ErrNameTaken, name, c.ID)
 	}
 	e.log.InfoContext(ctx, "removing a leftover that has the name", "name", name, "container", c.ID, "instance", c.Config.Labels[LabelInstance])
@@ -142,6 +145,11 @@ func (e *Engine) start(ctx, late context.Context, l agent.Launch, c creation, id
 	if err := e.api().ContainerStart(short, id, container.StartOptions{}); err != nil {
 		if l.ContainerPort != 0 && portTaken(err, l.HostIP, l.HostPort) {
 			return agent.Container{}, fmt.Errorf("%w: %w", agent.ErrPortTaken, err)
+		}
+		if bindFailed(err) {
+			if held := e.holder(late, l); held != nil {
+				return agent.Container{}, fmt.Errorf("start: %w", held)
+			}
 		}
 		return agent.Container{}, fmt.Errorf("start: %w", err)
 	}

@@ -48,7 +48,7 @@ func (e *Engine) prepareNetwork(ctx context.Context, n state.Network) error {
 		return fmt.Errorf("it is external and does not exist on this host: create it, or do without external")
 	}
 	_, err = e.api().NetworkCreate(ctx, n.Name, network.CreateOptions{
-		Driver: n.Driver, Internal: n.Internal, Options: n.Options, Labels: e.labelled(n.Labels),
+		Driver: n.Driver, Internal: n.Internal, Options: n.Options, Labels: e.withLabel(n.Labels),
 	})
 	if err != nil && !cerrdefs.IsConflict(err) {
 		return fmt.Errorf("create it: %w", err)
@@ -67,7 +67,7 @@ func (e *Engine) prepareVolume(ctx context.Context, v state.Volume) error {
 		return fmt.Errorf("it is external and does not exist on this host: create it, or do without external")
 	}
 	_, err = e.api().VolumeCreate(ctx, volume.CreateOptions{
-		Name: v.Name, Driver: v.Driver, DriverOpts: v.Options, Labels: e.labelled(v.Labels),
+		Name: v.Name, Driver: v.Driver, DriverOpts: v.Options, Labels: e.withLabel(v.Labels),
 	})
 	if err != nil {
 		return fmt.Errorf("create it: %w", err)
@@ -75,7 +75,7 @@ func (e *Engine) prepareVolume(ctx context.Context, v state.Volume) error {
 	return nil
 }
 
-func (e *Engine) labelled(own map[string]string) map[string]string {
+func (e *Engine) withLabel(own map[string]string) map[string]string {
 	all := make(map[string]string, len(own)+1)
 	maps.Copy(all, own)
 	all[LabelCluster] = e.cluster

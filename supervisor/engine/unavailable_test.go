@@ -137,7 +137,7 @@ func TestConnectedIsToldOnlyWhenTheSubscriptionStands(t *testing.T) {
 	}{
 		"refused":     {says(500, `{"message":"no more watchers"}`), "no more watchers", 0},
 		"hung up":     {hangUp, engine.ErrUnavailable.Error(), 0},
-		"broken soon": {says(200, `{"Type":"container","Action":"start","Actor":{"ID":"a"}}{"Ty`), engine.ErrUnavailable.Error(), 2},
+		"broken soon": {says(200, `{"Type":"container","Action":"start","Actor":{"ID":"a","Attributes":{"io.supervisord.cluster":"c1"}}}{"Type":"container","Action":"start","Actor":{"ID":"b"}}{"Ty`), engine.ErrUnavailable.Error(), 2},
 	} {
 		e := (&double{api: "1.41", answers: map[string]http.HandlerFunc{"/events": tc.events}}).serve(t, engine.Options{})
 		var told []agent.Event

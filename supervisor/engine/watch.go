@@ -72,7 +72,7 @@ func (e *Engine) watch(ctx context.Context, f func(agent.Event)) (err error) {
 		if err := messages.Decode(&m); err != nil {
 			return err
 		}
-		if event, ok := translateEvent(m); ok {
+		if event, ok := translateEvent(m); ok && e.claims(&event, m) {
 			f(event)
 		}
 	}
@@ -82,7 +82,9 @@ func (e *Engine) watch(ctx context.Context, f func(agent.Event)) (err error) {
 // of its answer a little before it subscribes; with the moment of the request
 // given, it also sends what happened in between.
 func (e *Engine) watchQuery(since time.Time) (url.Values, error) {
-	args := e.ours()
+	// The engine cannot be asked for a label or an id, and adopted containers
+	// have no label of ours.
+	args := filters.NewArgs()
 	args.Add("type", string(events.ContainerEventType))
 	for _, a := range []events.Action{events.ActionStart, events.ActionDie, events.ActionOOM, events.ActionHealthStatus, events.ActionDestroy} {
 		args.Add("event", string(a))
@@ -104,6 +106,19 @@ func refusal(resp *http.Response) error {
 		return fmt.Errorf("%s: %w", resp.Status, err)
 	}
 	return fmt.Errorf("the engine answers %s: %s", resp.Status, strings.TrimSpace(string(body)))
+}
+
+// claims says whether an event is of a container of ours; where the state knows
+// that, it names the instance.
+func (e *Engine) claims(event *agent.Event, m events.Message) bool {
+	if m.Actor.Attributes[LabelCluster] == e.cluster {
+		return true
+	}
+	a, ok := e.adoptedHere()[m.Actor.ID]
+	if ok {
+		event.Instance = a.Instance
+	}
+	return ok
 }
 
 // translateEvent returns false for what an agent does not look at.

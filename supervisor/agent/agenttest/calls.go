@@ -21,7 +21,7 @@ func (e *Engine) List(ctx context.Context) (list []agent.Container, err error) {
 		defer e.mu.Unlock()
 		for _, k := range e.containers {
 			switch {
-			case k.foreign:
+			case k.foreign && !e.adopted(k):
 			case !k.Running && time.Now().Before(k.staleUntil):
 				list = append(list, k.was)
 			default:

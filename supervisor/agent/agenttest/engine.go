@@ -41,6 +41,9 @@ type Options struct {
 	Fault func(Call) Fault
 	// Events are what happens to events on their way.
 	Events EventFaults
+	// Adopted are the foreign containers that the cluster has adopted, by id;
+	// nil for none ever. The engine is locked while it is asked.
+	Adopted func() map[string]agent.Adopted
 	// Watch sees each deed as it is done, with the container as it was before.
 	// The engine is locked: Watch must not call it; nil for nobody.
 	Watch func(Deed)
@@ -122,6 +125,8 @@ const (
 type container struct {
 	agent.Container
 	foreign bool
+	// restart is its restart policy.
+	restart string
 	behave  Behaviour
 	checked bool
 	// answersAt is when it begins to serve; sick says that it does not.
@@ -162,6 +167,9 @@ func New(o Options) *Engine {
 	}
 	if o.Fault == nil {
 		o.Fault = func(Call) Fault { return Fault{} }
+	}
+	if o.Adopted == nil {
+		o.Adopted = func() map[string]agent.Adopted { return nil }
 	}
 	if o.Watch == nil {
 		o.Watch = func(Deed) {}
@@ -214,7 +222,7 @@ func (e *Engine) own(id string) (*container, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", id, agent.ErrNoContainer)
 	}
-	if k.foreign {
+	if k.foreign && !e.adopted(k) {
 		e.o.Watch(Deed{Kind: Trespass, At: time.Now(), Container: k.Container})
 		return nil, fmt.Errorf("%s: %w", id, agent.ErrNoContainer)
 	}

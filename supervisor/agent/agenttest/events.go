@@ -78,7 +78,7 @@ func (e *Engine) Watch(ctx context.Context, f func(agent.Event)) error {
 
 // emit sends an event on its way to all who watch. The lock is held.
 func (e *Engine) emit(k *container, event agent.Event) {
-	if k.foreign {
+	if k.foreign && !e.adopted(k) {
 		return
 	}
 	event.At, event.Container, event.Instance = time.Now(), k.ID, k.Instance

@@ -76,7 +76,7 @@ func (e *Engine) AddForeign(name, address string) string {
 	defer e.mu.Unlock()
 	e.made++
 	id := fmt.Sprintf("foreign%06d", e.made)
-	k := &container{Container: agent.Container{ID: id, Name: name, Address: address}, foreign: true}
+	k := &container{Container: agent.Container{ID: id, Name: name, Address: address}, foreign: true, restart: "unless-stopped"}
 	e.containers[id] = k
 	k.Running, k.PID, k.StartedAt, k.ended = true, 1000+e.made, time.Now(), make(chan struct{})
 	return id
