@@ -54,7 +54,9 @@ type parts struct {
 	// logs writes the log of an instance on this host.
 	logs   func(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error
 	images images
-	log    *slog.Logger
+	// foreigners are what others run on this host; nil where nobody looks.
+	foreigners foreigners
+	log        *slog.Logger
 }
 
 // node is the part of one host in the cluster, without the edges that only a
@@ -68,6 +70,8 @@ type node struct {
 	observer *observer
 	leader   *leader
 	follower *follower
+	// surveyor is nil where nobody looks what others run.
+	surveyor *surveyor
 	// reports has room for one: the newest that the leader has not got.
 	reports chan peer.Report
 	// settled is set once this host has applied all that was committed before
@@ -107,6 +111,12 @@ func newNode(p parts) *node {
 		tell: n.tell, framedAt: map[string]time.Time{}, log: p.log.With("part", "observer"),
 	}
 	n.follower = &follower{host: p.self.Name, replica: p.replica, report: n.proposer, file: p.file, ready: n.settled.Load, log: p.log.With("part", "follower")}
+	if p.foreigners != nil {
+		n.surveyor = &surveyor{
+			host: p.self.Name, replica: p.replica, report: n.proposer, connected: n.connected, project: p.foreigners.Project,
+			log: p.log.With("part", "surveyor"),
+		}
+	}
 	return n
 }
 
@@ -119,6 +129,9 @@ func (n *node) run(ctx context.Context, edits <-chan edit) error {
 	g.Go(func() error { return n.deliver(ctx) })
 	g.Go(func() error { return n.register(ctx) })
 	g.Go(func() error { return n.follower.run(ctx, edits) })
+	if n.surveyor != nil {
+		g.Go(func() error { return n.surveyor.run(ctx) })
+	}
 	g.Go(func() error { return n.store.WhileLeader(ctx, n.leader.lead) })
 	return g.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/supervisord/supervisord/supervisor/peer"
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // peers are the daemons of the other hosts, by address; see peer.Node for what
@@ -20,6 +21,7 @@ type peers interface {
 	Points(ctx context.Context, address string, q peer.PointsQuery) ([]peer.Point, error)
 	Fetch(ctx context.Context, address, image string) error
 	Image(ctx context.Context, address, image string, to io.Writer) error
+	Candidates(ctx context.Context, address string, named map[string]string) ([]state.Candidate, error)
 	Logs(ctx context.Context, address string, q peer.LogQuery, stdout, stderr io.Writer) error
 	Ping(ctx context.Context, address string) error
 }

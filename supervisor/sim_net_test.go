@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/supervisord/supervisord/supervisor/peer"
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // simNet is what connects the hosts: the log's transports and the calls
@@ -216,6 +217,10 @@ func (p simPeers) Fetch(context.Context, string, string) error {
 
 func (p simPeers) Image(context.Context, string, string, io.Writer) error {
 	return fmt.Errorf("image: %w", os.ErrInvalid)
+}
+
+func (p simPeers) Candidates(context.Context, string, map[string]string) ([]state.Candidate, error) {
+	return nil, fmt.Errorf("candidates: %w", os.ErrInvalid)
 }
 
 func (p simPeers) Logs(context.Context, string, peer.LogQuery, io.Writer, io.Writer) error {

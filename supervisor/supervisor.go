@@ -80,7 +80,7 @@ func New(ctx context.Context, o Options) (s *Supervisor, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: cluster, Obtain: s.obtain, Log: o.Log.With("part", "engine")}); err != nil {
+	if s.engine, err = engine.Dial(ctx, engine.Options{Host: o.Docker, Cluster: cluster, Obtain: s.obtain, Adopted: adoptedOn(replica, o.Host), Log: o.Log.With("part", "engine")}); err != nil {
 		return s, fmt.Errorf("container engine: %w", err)
 	}
 	return s, s.assemble(ctx, m, replica)
@@ -165,7 +165,7 @@ func (s *Supervisor) self(ctx context.Context, m *membership) (state.RegisterHos
 	}
 	h := state.RegisterHost{
 		Name: s.options.Host, Address: s.options.Address, Version: s.options.Version, Server: s.store.ID(),
-		CPUs: use.CPUs, Memory: int64(use.MemoryTotal), Labels: s.options.Labels, Format: state.Format,
+		CPUs: use.CPUs, Memory: int64(use.MemoryTotal), Labels: s.options.Labels, Format: state.Format, Surveys: true,
 	}
 	if m != nil {
 		h.Peer = m.Advertise
@@ -200,7 +200,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	p := probe.New()
 	all := parts{
 		self: self, listen: o.Nginx.Listen, status: o.Nginx.Status, grace: o.HostGrace,
-		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, images: s.engine,
+		store: s.store, replica: r, engine: s.engine, logs: s.logsHere, images: s.engine, foreigners: s.engine,
 		balance: &balancer{options: o.Nginx, engine: s.engine, replica: r, log: o.Log.With("part", "nginx")},
 		prober:  prober{p}, sampler: s.sampler, access: s.access.Read, connections: sample.Connections,
 		file: newSpecFile(o.Config, o.StateDir), log: o.Log,

@@ -41,7 +41,7 @@ func mayImport() map[string][]string {
 		"supervisor/state":   {"autoscale", "lbconfig"},
 		"supervisor/plan":    {"autoscale", "lbconfig/accesslog", "supervisor/state"},
 		"supervisor/history": {"autoscale"},
-		"supervisor/peer":    {"autoscale", "lbconfig/accesslog"},
+		"supervisor/peer":    {"autoscale", "lbconfig/accesslog", "supervisor/state"},
 		"supervisor/sample":  {"autoscale", "lbconfig/accesslog"},
 		"supervisor/agent":   {"lbconfig", "supervisor/state"},
 		"supervisor/engine":  {"supervisor/agent", "supervisor/state"},

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // Client calls other daemons by their address. It is safe for concurrent use.
@@ -61,6 +63,11 @@ func (c *Client) Points(ctx context.Context, address string, q PointsQuery) ([]P
 func (c *Client) Fetch(ctx context.Context, address, image string) error {
 	_, err := call[none](ctx, c, address, pathFetch, fetchBody{image})
 	return err
+}
+
+// Candidates is Node's.
+func (c *Client) Candidates(ctx context.Context, address string, named map[string]string) ([]state.Candidate, error) {
+	return call[[]state.Candidate](ctx, c, address, pathCandidates, candidatesBody{named})
 }
 
 // Ping asks whether the daemon at an address answers at all.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/supervisor/peer"
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // node answers with what it was asked.
@@ -157,4 +158,14 @@ func TestALogThatIsCutOffIsAnError(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
 	}
+}
+
+func (n *node) Candidates(_ context.Context, named map[string]string) ([]state.Candidate, error) {
+	return []state.Candidate{{Adoptee: state.Adoptee{Name: "shop_web_1", Service: named["shop_web_1"]}}}, n.err
+}
+
+func TestCandidatesComeFromTheHostThatIsAsked(t *testing.T) {
+	c, at := serve(t, &node{})
+	got, err := c.Candidates(t.Context(), at, map[string]string{"shop_web_1": "web"})
+	check(t, "candidates", err, []state.Candidate{{Adoptee: state.Adoptee{Name: "shop_web_1", Service: "web"}}}, got)
 }

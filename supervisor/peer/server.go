@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // The paths of the calls.
@@ -23,6 +25,8 @@ const (
 	pathImage    = "/rpc/v1/image"
 	pathLogs     = "/rpc/v1/logs"
 	pathPing     = "/rpc/v1/ping"
+
+	pathCandidates = "/rpc/v1/candidates"
 )
 
 // maxBody bounds a call: the largest is a report of ten thousand samples.
@@ -44,6 +48,10 @@ type recallBody struct {
 
 type fetchBody struct {
 	Image string `json:"image"`
+}
+
+type candidatesBody struct {
+	Named map[string]string `json:"named,omitempty"`
 }
 
 type none struct{}
@@ -74,6 +82,9 @@ func Handler(n Node, caller func(*http.Request) string, log *slog.Logger) http.H
 	})
 	serve(mux, log, pathFetch, func(r *http.Request, body fetchBody) (none, error) {
 		return none{}, n.Fetch(r.Context(), body.Image)
+	})
+	serve(mux, log, pathCandidates, func(r *http.Request, body candidatesBody) ([]state.Candidate, error) {
+		return n.Candidates(r.Context(), body.Named)
 	})
 	stream(mux, pathLogs, func(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error {
 		return n.Logs(ctx, q, stdout, stderr)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/supervisord/supervisord/autoscale"
 	"github.com/supervisord/supervisord/lbconfig/accesslog"
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // Node is a daemon as the others see it. All calls are safe for concurrent
@@ -34,6 +35,10 @@ type Node interface {
 	Fetch(ctx context.Context, image string) error
 	// Image writes an image that is on this host, for another one.
 	Image(ctx context.Context, image string, to io.Writer) error
+	// Candidates returns the containers of this host that could be adopted:
+	// those that docker compose runs of the spec's project, and those named,
+	// each with its service.
+	Candidates(ctx context.Context, named map[string]string) ([]state.Candidate, error)
 	// Logs writes the log of an instance on this host.
 	Logs(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error
 }
