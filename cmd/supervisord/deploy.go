@@ -204,18 +204,23 @@ func (e env) composeText(file string) (string, error) {
 }
 
 func parseImages(all []string) (map[string]string, error) {
-	images := map[string]string{}
+	return parsePairs("--image", "SERVICE=IMAGE", all)
+}
+
+// parsePairs reads the values of a flag that is given once for each key.
+func parsePairs(flag, form string, all []string) (map[string]string, error) {
+	pairs := map[string]string{}
 	for _, text := range all {
-		service, image, ok := strings.Cut(text, "=")
-		if !ok || service == "" || image == "" {
-			return nil, fmt.Errorf("--image %q: want SERVICE=IMAGE", text)
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" || value == "" {
+			return nil, fmt.Errorf("%s %q: want %s", flag, text, form)
 		}
-		if _, twice := images[service]; twice {
-			return nil, fmt.Errorf("--image: %s is given twice", service)
+		if _, twice := pairs[key]; twice {
+			return nil, fmt.Errorf("%s: %s is given twice", flag, key)
 		}
-		images[service] = image
+		pairs[key] = value
 	}
-	return images, nil
+	return pairs, nil
 }
 
 // through tells what happens to a release until its end, and fails when that is

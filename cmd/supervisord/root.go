@@ -33,6 +33,7 @@ func constructors() []func(env) *cobra.Command {
 		newCanary,
 		newPromote,
 		newAbort,
+		newAdopt,
 		newLogs,
 		newVersion,
 	}

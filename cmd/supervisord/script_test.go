@@ -206,6 +206,10 @@ func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
 		d.backend.Must(state.ConfirmRoutes{Host: "alpha", Index: 1, Rejected: map[string]string{"backend": args[1]}})
 	case "forgets-decisions":
 		d.backend.SetLocal(func(l *api.Local) { l.Decisions = nil })
+	case "runs-compose":
+		d.backend.RunCompose()
+	case "settles":
+		d.backend.Settle()
 	case "stop":
 		ts.Check(d.end())
 	default:

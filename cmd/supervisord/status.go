@@ -181,6 +181,14 @@ func serviceNote(v api.Service, now time.Time) string {
 	return strings.Join(notes, "; ")
 }
 
+// instanceName is an instance's name, with its container's where that is another.
+func instanceName(i api.Instance) string {
+	if i.IsAdopted() {
+		return fmt.Sprintf("%s (%s)", i.Name, i.Adopted.Name)
+	}
+	return i.Name
+}
+
 func instanceRows(instances []api.Instance, now time.Time) [][]cell {
 	rows := [][]cell{cells("INSTANCE", "PHASE", "AGE", "HOST", "ADDRESS", "CPU", "MEMORY")}
 	for _, i := range instances {
@@ -199,7 +207,7 @@ func instanceRows(instances []api.Instance, now time.Time) [][]cell {
 			phase.as = bad
 		}
 		rows = append(rows, []cell{
-			{text: i.Name}, phase, {text: age(now.Sub(i.PhaseAt))}, {text: i.Host}, {text: orDash(i.Address)}, {text: cpu}, {text: memory},
+			{text: instanceName(i)}, phase, {text: age(now.Sub(i.PhaseAt))}, {text: i.Host}, {text: orDash(i.Address)}, {text: cpu}, {text: memory},
 		})
 	}
 	return rows

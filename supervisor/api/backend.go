@@ -21,6 +21,12 @@ type Backend interface {
 	// Deploy puts a compose file in force, or tries it out as a canary, after a
 	// look whether it can be, and returns the revision in force then. An *Error says what is wrong with it.
 	Deploy(ctx context.Context, d Deploy) (revision uint64, err error)
+	// Candidates returns the containers of all hosts that could be adopted:
+	// those that docker compose runs of the spec's project, and those named, as
+	// "NAME" or "HOST/NAME", each with its service.
+	Candidates(ctx context.Context, named map[string]string) ([]state.Candidate, error)
+	// HaveImages sees that every host that may run services has their images.
+	HaveImages(ctx context.Context, services []string) error
 	// NewToken makes a token for hosts to join with, and says where.
 	// ErrClosedCluster where no host can join.
 	NewToken(ctx context.Context, ttl time.Duration) (NewToken, error)

@@ -9,6 +9,11 @@ import (
 // Deploy puts a compose file in force. It may take as long as the images take
 // to be pulled.
 func (c *Client) Deploy(ctx context.Context, d Deploy) (Deployed, error) {
+	return patiently[Deployed](ctx, c, "v1/deploy", d)
+}
+
+// patiently makes a changing call that may take long until it is answered.
+func patiently[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
 	patient := *c
 	if transport, ok := c.http.Transport.(*http.Transport); ok {
 		transport = transport.Clone()
@@ -16,7 +21,7 @@ func (c *Client) Deploy(ctx context.Context, d Deploy) (Deployed, error) {
 		defer transport.CloseIdleConnections()
 		patient.http = &http.Client{Transport: transport}
 	}
-	return send[Deployed](ctx, &patient, http.MethodPost, "v1/deploy", d)
+	return send[T](ctx, &patient, http.MethodPost, path, body)
 }
 
 // Rollback brings back an earlier revision.

@@ -108,6 +108,9 @@ func (s *server) routes() *http.ServeMux {
 	} {
 		mux.Handle(pattern, s.trusted(s.answer(h)))
 	}
+	for pattern, h := range s.takeoverRoutes() {
+		mux.Handle(pattern, s.trusted(s.answer(h)))
+	}
 	mux.Handle("GET /metrics", s.metrics)
 	mux.Handle("GET /{$}", page())
 	mux.Handle("GET /ui/", page())

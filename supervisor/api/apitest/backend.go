@@ -36,6 +36,7 @@ type Backend struct {
 	points   map[string][]api.Point
 	logs     map[string][]string
 	leader   bool
+	foreign  []state.Candidate
 	failWith error
 }
 
