@@ -86,6 +86,17 @@ func start(t testing.TB, keys string) *site {
 
 func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 	t.Helper()
+	s := lay(t, binary, healthEvery)
+	s.write(image, keys)
+	if err := s.Start(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// lay makes a site whose daemon does not run yet.
+func lay(t testing.TB, binary, healthEvery string) *site {
+	t.Helper()
 	limit := 3 * time.Minute
 	if *soakScales+*soakDeploys+*soakKills > 0 {
 		limit = 25 * time.Minute
@@ -111,12 +122,7 @@ func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 			t.Errorf("the daemon has a data race:\n%s", log)
 		}
 	})
-	s := &site{r, t, ctx, healthEvery}
-	s.write(image, keys)
-	if err := r.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return &site{r, t, ctx, healthEvery}
 }
 
 // journal keeps the daemon's output.
