@@ -140,7 +140,8 @@ func (f fleet) replace(b *testing.B, release string) time.Duration {
 			took = time.Since(start)
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
+		// The command costs CPU time that the fleet needs.
+		time.Sleep(300 * time.Millisecond)
 	}
 	if err := <-ended; err != nil {
 		b.Fatal(err)
