@@ -10,12 +10,20 @@ type Config struct {
 	// Listen are the addresses of the public servers in nginx's own form,
 	// "80" or "127.0.0.1:8080".
 	Listen []string
+	// ListenTLS are those for TLS, in the same form. They are listened on where
+	// a site has certificates.
+	ListenTLS []string
 	// Status is the loopback address of the local server with /generation,
 	// /status (stub_status) and /health: "127.0.0.1:9371".
 	Status string
 	// KeepIdle is how long a client's idle connection outlives a reload at the
 	// least; 0 leaves it out, for nginx before 1.27.4.
 	KeepIdle time.Duration
+	// Challenge is the loopback address of who answers a CA's questions under
+	// /.well-known/acme-challenge/, for every host name; "" for nobody.
+	Challenge string
+	// Fallback is served to who asks for a name without a site over TLS.
+	Fallback Certificate
 	Sites    []Site
 }
 
@@ -26,6 +34,9 @@ type Site struct {
 	Ingress Ingress
 	// Servers may be empty: the site then answers 503.
 	Servers []Server
+	// Certificates are what its host names are served with where Ingress.TLS
+	// is not empty: each name has exactly one.
+	Certificates []Certificate
 }
 
 // Server is one backend of a site.
@@ -63,6 +74,10 @@ type Ingress struct {
 	SlowStart time.Duration `json:"slow_start,omitzero"`
 	// Static are path prefixes whose answers nginx may keep.
 	Static []Static `json:"static,omitempty"`
+	// TLS is one of TLSAuto, TLSManual; empty for a site without TLS.
+	TLS string `json:"tls,omitempty"`
+	// HSTS tells browsers to come by TLS alone from now on; nil does not.
+	HSTS *HSTS `json:"hsts,omitempty"`
 }
 
 // Balance methods.

@@ -29,7 +29,26 @@ func rich() lbconfig.Config {
 		Generation: 42,
 		Listen:     []string{"80", "[::]:80"},
 		Status:     "127.0.0.1:9371",
+		ListenTLS:  []string{"443", "[::]:443"},
+		Challenge:  "127.0.0.1:9372",
+		Fallback:   lbconfig.Certificate{Chain: "/etc/nginx/supervisord.d/tls/none.crt", Key: "/etc/nginx/supervisord.d/tls/none.key"},
 		Sites: []lbconfig.Site{
+			{Service: "secure", Ingress: ingress("www.example.com", func(i *lbconfig.Ingress) {
+				i.Hosts = append(i.Hosts, "*.shop.example.com", "Example.com")
+				i.TLS = lbconfig.TLSAuto
+				i.HSTS = &lbconfig.HSTS{MaxAge: 365 * 24 * time.Hour, IncludeSubdomains: true, Preload: true}
+				i.RateLimit = &lbconfig.RateLimit{PerSecond: 10, Burst: 5}
+			}), Servers: one, Certificates: []lbconfig.Certificate{
+				{Hosts: []string{"www.example.com"}, Chain: "/etc/nginx/supervisord.d/tls/w.crt", Key: "/etc/nginx/supervisord.d/tls/w.key", Staple: true},
+				{Hosts: []string{"*.shop.example.com"}, Chain: "/etc/nginx/supervisord.d/tls/s.crt", Key: "/etc/nginx/supervisord.d/tls/s.key"},
+				{Hosts: []string{"example.com"}, Chain: "/etc/nginx/supervisord.d/tls/w.crt", Key: "/etc/nginx/supervisord.d/tls/w.key", Staple: true},
+			}},
+			{Service: "unready", Ingress: ingress("new.example.com", func(i *lbconfig.Ingress) {
+				i.TLS = lbconfig.TLSManual
+				i.HSTS = &lbconfig.HSTS{MaxAge: time.Hour}
+			}), Certificates: []lbconfig.Certificate{
+				{Hosts: []string{"new.example.com"}, Chain: "/etc/nginx/supervisord.d/tls/self-new.example.com.crt", Key: "/etc/nginx/supervisord.d/tls/self-new.example.com.key"},
+			}},
 			{Service: "plain", Ingress: ingress("plain.example.com", nil), Servers: one},
 			{Service: "backend", Ingress: ingress("api.example.com", func(i *lbconfig.Ingress) {
 				i.Hosts = append(i.Hosts, "*.api.example.com", "API2.example.com")

@@ -64,6 +64,19 @@ func TestHostileTextIsRefused(t *testing.T) {
 		"static": func(s *lbconfig.Site, x string) {
 			s.Ingress.Static = []lbconfig.Static{{Path: "/" + x, MaxAge: time.Hour}}
 		},
+		"tls": func(s *lbconfig.Site, x string) { s.Ingress.TLS = x },
+		"host with tls": func(s *lbconfig.Site, x string) {
+			s.Ingress.Hosts, s.Ingress.TLS = []string{x + ".example"}, lbconfig.TLSAuto
+			s.Certificates = []lbconfig.Certificate{{Hosts: s.Ingress.Hosts, Chain: "/c", Key: "/k"}}
+		},
+		"chain": func(s *lbconfig.Site, x string) {
+			s.Ingress.TLS = lbconfig.TLSAuto
+			s.Certificates = []lbconfig.Certificate{{Hosts: s.Ingress.Hosts, Chain: "/c" + x, Key: "/k"}}
+		},
+		"key": func(s *lbconfig.Site, x string) {
+			s.Ingress.TLS = lbconfig.TLSAuto
+			s.Certificates = []lbconfig.Certificate{{Hosts: s.Ingress.Hosts, Chain: "/c", Key: "/k/" + x}}
+		},
 		"instance": func(s *lbconfig.Site, x string) { s.Servers = []lbconfig.Server{{Instance: x, Address: "10.0.0.1:1"}} },
 		"address":  func(s *lbconfig.Site, x string) { s.Servers = []lbconfig.Server{{Address: "10.0.0.1:1" + x}} },
 	}
@@ -72,7 +85,12 @@ func TestHostileTextIsRefused(t *testing.T) {
 			for _, text := range []string{x, "a" + x, x + "a", "a" + x + "b"} {
 				site := lbconfig.Site{Service: "a", Ingress: lbconfig.Ingress{Hosts: []string{"a.example"}, Port: 1}}
 				put(&site, text)
-				_, err := lbconfig.Render(lbconfig.Config{Listen: []string{"80"}, Status: "127.0.0.1:1", Sites: []lbconfig.Site{site}})
+				c := lbconfig.Config{Listen: []string{"80"}, ListenTLS: []string{"443"}, Status: "127.0.0.1:1", Sites: []lbconfig.Site{site}}
+				c.Fallback = lbconfig.Certificate{Chain: "/c", Key: "/k"}
+				if x == " " && strings.HasPrefix(place, "c") || x == " " && place == "key" {
+					continue // a path may have one, and is quoted
+				}
+				_, err := lbconfig.Render(c)
 				if err == nil {
 					t.Errorf("%s: %q was accepted", place, text)
 				}
@@ -125,6 +143,9 @@ func anyConfig() *rapid.Generator[lbconfig.Config] {
 			Generation: rapid.Uint64().Draw(t, "generation"),
 			Listen:     []string{text(`([1-9][0-9]{0,3})|(127\.0\.0\.1:[1-9]0)`).Draw(t, "listen")},
 			Status:     "127.0.0.1:65535",
+			ListenTLS:  []string{text(`([1-9]0[0-9]{3})|(127\.0\.0\.2:[1-9]0)`).Draw(t, "listen_tls")},
+			Challenge:  rapid.SampledFrom([]string{"", "127.0.0.1:65534"}).Draw(t, "challenge"),
+			Fallback:   lbconfig.Certificate{Chain: "/f.crt", Key: "/f.key"},
 		}
 		for n := range rapid.IntRange(0, 3).Draw(t, "sites") {
 			s := lbconfig.Site{Service: text(fmt.Sprintf(`s%d[a-zA-Z0-9_.-]{0,8}`, n)).Draw(t, "service")}
@@ -148,6 +169,13 @@ func anyConfig() *rapid.Generator[lbconfig.Config] {
 			if rapid.Bool().Draw(t, "static") {
 				s.Ingress.Static = []lbconfig.Static{{Path: text(`/[A-Za-z0-9._~@:+,-]{3,5}(/[a-z]{1,3})?/?`).Draw(t, "path"), MaxAge: time.Hour}}
 			}
+			if rapid.Bool().Draw(t, "tls") {
+				s.Ingress.TLS = lbconfig.TLSAuto
+				s.Certificates = []lbconfig.Certificate{{
+					Hosts: s.Ingress.Hosts, Staple: rapid.Bool().Draw(t, "staple"),
+					Chain: text(`/[A-Za-z0-9._ -]{1,4}[a-z](/[a-z]{1,3})?`).Draw(t, "chain"), Key: text(`/[A-Za-z0-9._-]{1,4}[a-z]`).Draw(t, "key"),
+				}}
+			}
 			for range rapid.IntRange(0, 2).Draw(t, "servers") {
 				s.Servers = append(s.Servers, lbconfig.Server{
 					Instance: text(`[a-z]{1,4}-[0-9]`).Draw(t, "instance"), Address: text(`10\.0\.0\.[1-9]:[1-9][0-9]{0,3}`).Draw(t, "address"),
@@ -162,7 +190,7 @@ func anyConfig() *rapid.Generator[lbconfig.Config] {
 // harmless is the config with every text of a user replaced by a plain one
 // that sorts to the same place.
 func harmless(c lbconfig.Config) lbconfig.Config {
-	c.Listen = []string{"80"}
+	c.Listen, c.ListenTLS = []string{"80"}, []string{"443"}
 	sites := c.Sites
 	c.Sites = nil
 	for _, s := range sites {
@@ -174,7 +202,10 @@ func harmless(c lbconfig.Config) lbconfig.Config {
 		}
 		s.Service = fmt.Sprintf("s%d", rank)
 		if s.Ingress.Hosts[0] != lbconfig.AnyHost {
-			s.Ingress.Hosts = []string{fmt.Sprintf("h%d", rank)}
+			s.Ingress.Hosts = []string{fmt.Sprintf("h%d.x", rank)}
+		}
+		if len(s.Certificates) > 0 {
+			s.Certificates = []lbconfig.Certificate{{Hosts: s.Ingress.Hosts, Chain: "/c", Key: "/k", Staple: s.Certificates[0].Staple}}
 		}
 		if s.Ingress.StickyCookie != "" {
 			s.Ingress.StickyCookie = "c"

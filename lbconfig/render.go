@@ -29,13 +29,13 @@ func Render(c Config) ([]File, error) {
 		return nil, err
 	}
 	listen := listenAddresses(c.Listen)
-	common, err := execute("common.tmpl", commonView{Generation: c.Generation, Status: c.Status, Listen: listen, KeepIdle: c.KeepIdle})
+	common, err := execute("common.tmpl", commonViewOf(c, listen))
 	if err != nil {
 		return nil, err
 	}
 	files := []File{{Name: CommonFile, Data: common}}
 	for _, site := range sortedSites(c.Sites) {
-		data, err := execute("site.tmpl", viewOf(site, listen))
+		data, err := execute("site.tmpl", viewOf(site, listen).secured(site, c))
 		if err != nil {
 			return nil, err
 		}

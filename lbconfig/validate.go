@@ -68,6 +68,7 @@ func (c Config) Validate() error {
 	var errs []error
 	p := problems{}
 	c.validateListeners(&p)
+	c.validateTLS(&p)
 	errs = append(errs, p.errs...)
 	names, hosts := map[string]string{}, map[string]string{}
 	for _, site := range sortedSites(c.Sites) {
@@ -90,6 +91,7 @@ func (c Config) Validate() error {
 		}
 		site.Ingress.validate(&p)
 		validateServers(site.Servers, &p)
+		site.validateCertificates(&p)
 		errs = append(errs, p.errs...)
 	}
 	return errors.Join(errs...)
@@ -189,6 +191,7 @@ func (i Ingress) validate(p *problems) {
 	if i.SlowStart != 0 && (i.StickyCookie != "" || i.Balance == BalanceIPHash) {
 		p.add("slow_start", "cannot go together with sticky or ip_hash: each of its steps would move clients to other instances")
 	}
+	i.validateTLS(p)
 }
 
 func (i Ingress) validateHealth(p *problems) {

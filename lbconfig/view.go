@@ -16,6 +16,9 @@ type commonView struct {
 	Status     string
 	Listen     []string
 	KeepIdle   time.Duration
+	ListenTLS  []string // where a site has certificates
+	Fallback   Certificate
+	Challenge  string
 }
 
 // siteView is what site.tmpl is filled with. All of it has been validated.
@@ -36,6 +39,15 @@ type siteView struct {
 	Timeouts     Timeouts
 	Locations    []location
 	StaticMaxAge []int64 // seconds, by index of location.Static
+	// Of a site with TLS: its listeners, one server for each certificate, the
+	// port that plain requests are sent to, and the header for browsers.
+	ListenTLS []string
+	Secure    []secureServer
+	Redirect  string
+	HSTS      string
+	Challenge string
+	// Fallback is the common file's.
+	Fallback Certificate
 }
 
 type corsView struct {
