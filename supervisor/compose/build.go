@@ -31,6 +31,7 @@ const defaultGrace = 10 * time.Second
 func (b *builder) spec(name string) state.Spec {
 	spec := state.Spec{Project: name, Services: map[string]state.Service{}}
 	spec.Nginx, spec.Databases = readSupervisor(b.report, place{"x-supervisor"}, b.root.get("x-supervisor"))
+	spec.TLS = b.readTLS(place{"x-supervisor", "tls"}, b.root.get("x-supervisor").get("tls"))
 	if b.root.get("version") != nil {
 		b.warn(place{"version"}, "obsolete, has no effect")
 	}

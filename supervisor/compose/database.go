@@ -75,7 +75,7 @@ func readEngine(r *report, p place, v *value) string {
 
 // readSupervisor reads x-supervisor of the top level:
 //
-//	nginx: {container: edge, listen: ["80", "127.0.0.1:8080"]}
+//	nginx: {container: edge, listen: ["80", "127.0.0.1:8080"], listen_tls: ["443"]}
 //	databases: [{name: billing, engine: postgres, address: "10.0.0.5:5432"}]
 func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database) {
 	var nginx state.Nginx
@@ -87,7 +87,10 @@ func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database
 		"nginx": rules{closed: true, known: map[string]shape{
 			"container": into(&nginx.Container, readContainerName),
 			"listen":    readListen(&nginx.Listen),
+
+			"listen_tls": readListen(&nginx.ListenTLS),
 		}}.check,
+		"tls":       anything, // readTLS checks it
 		"databases": readDatabases(&databases),
 	}}.check(r, p, v)
 	return nginx, databases

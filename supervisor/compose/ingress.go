@@ -31,6 +31,8 @@ type ingress struct {
 //	static: [{path: /assets/, max_age: 1h}]
 //	slow_start: 30s
 //	drain: 10s
+//	tls: auto
+//	hsts: 8760h
 //
 // All but hosts and port may be absent.
 func readIngress(r *report, p place, v *value) *ingress {
@@ -49,6 +51,8 @@ func readIngress(r *report, p place, v *value) *ingress {
 		"static":     readStatic(&in.Static),
 		"slow_start": into(&in.SlowStart, readDuration),
 		"drain":      into(&in.drain, readDuration),
+		"tls":        into(&in.TLS, readMode),
+		"hsts":       readHSTS(&in.HSTS),
 	}}.check(r, p, v)
 	wants := map[string]string{"hosts": `a list of server names, or "_" for any`, "port": "the container's port"}
 	for _, name := range []string{"hosts", "port"} {

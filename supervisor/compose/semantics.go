@@ -164,6 +164,7 @@ func (b *builder) checkReachable(p place, config types.ServiceConfig) {
 func (b *builder) checkSpec(spec state.Spec) {
 	b.checkNames(spec)
 	b.checkHosts(spec)
+	b.checkTLS(spec)
 	b.checkHostPorts(spec)
 	b.checkDependencies(spec)
 	b.checkDatabases(spec)

@@ -22,6 +22,8 @@ type Spec struct {
 	Networks map[string]Network `json:"networks,omitempty"`
 	Volumes  map[string]Volume  `json:"volumes,omitempty"`
 	Nginx    Nginx              `json:"nginx,omitzero"`
+	// TLS says where certificates come from; nil where nothing does.
+	TLS *TLS `json:"tls,omitempty"`
 	// Databases are outside of this file's services and only watched.
 	Databases []Database `json:"databases,omitempty"`
 }
@@ -33,6 +35,9 @@ type Nginx struct {
 	Container string `json:"container,omitempty"`
 	// Listen are the public addresses in nginx's form; empty means "80".
 	Listen []string `json:"listen,omitempty"`
+	// ListenTLS are those for TLS; empty means "443". They are used where a
+	// site has TLS.
+	ListenTLS []string `json:"listen_tls,omitempty"`
 }
 
 // Service is one entry of services.
