@@ -37,6 +37,7 @@ func mayImport() map[string][]string {
 		"raftstore/wire":             {"raftstore/internal/raftlog", "raftstore/pki"},
 		"systemd":                    nil,
 		"supervisor/probe":           nil,
+		"supervisor/seal":            nil,
 		// The replicated state holds policies and sites as values.
 		"supervisor/state":   {"autoscale", "lbconfig"},
 		"supervisor/plan":    {"autoscale", "lbconfig/accesslog", "supervisor/state"},

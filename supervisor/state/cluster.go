@@ -50,6 +50,15 @@ type Cluster struct {
 	// Takeovers are what has been decided of the containers that another tool
 	// runs, by service.
 	Takeovers Table[Takeover] `json:"takeovers,omitzero"`
+	// SealKey is the id of the key that seals; empty before the first.
+	SealKey string `json:"seal_key,omitempty"`
+	// Certificates and what came of their orders are by host name;
+	// CertOrderTimes are when orders began that still count, oldest first.
+	Certificates   Table[Certificate] `json:"certificates,omitzero"`
+	CertOrders     Table[CertOrder]   `json:"cert_orders,omitzero"`
+	CertOrderTimes []time.Time        `json:"cert_order_times,omitempty"`
+	Blobs          Table[Blob]        `json:"blobs,omitzero"`
+	Locks          Table[Lock]        `json:"locks,omitzero"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }

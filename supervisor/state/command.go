@@ -275,6 +275,26 @@ func decodeCommand(it item) (Command, error) {
 		return read[ReturnAdopted](it)
 	case "ignore_foreign":
 		return read[IgnoreForeign](it)
+	case "set_seal_key":
+		return read[SetSealKey](it)
+	case "take_lock":
+		return read[TakeLock](it)
+	case "release_lock":
+		return read[ReleaseLock](it)
+	case "put_blob":
+		return read[PutBlob](it)
+	case "delete_blob":
+		return read[DeleteBlob](it)
+	case "begin_cert_order":
+		return read[BeginCertOrder](it)
+	case "fail_cert_order":
+		return read[FailCertOrder](it)
+	case "keep_certificate":
+		return read[KeepCertificate](it)
+	case "demand_certificate":
+		return read[DemandCertificate](it)
+	case "plan_renewal":
+		return read[PlanRenewal](it)
 	}
 	return nil, fmt.Errorf("decode proposal: unknown command %q: the log was written by a newer supervisord", it.Kind)
 }
