@@ -37,6 +37,7 @@ func mayImport() map[string][]string {
 		"raftstore/wire":             {"raftstore/internal/raftlog", "raftstore/pki"},
 		"systemd":                    nil,
 		"supervisor/probe":           nil,
+		"supervisor/certs":           nil,
 		"supervisor/seal":            nil,
 		// The replicated state holds policies and sites as values.
 		"supervisor/state":   {"autoscale", "lbconfig"},
@@ -53,6 +54,7 @@ func mayImport() map[string][]string {
 			"autoscale", "lbconfig", "lbconfig/accesslog", "lbconfig/nginx", "raftstore", "raftstore/pki", "raftstore/wire", "systemd",
 			"supervisor/agent", "supervisor/api", "supervisor/compose", "supervisor/engine", "supervisor/history",
 			"supervisor/peer", "supervisor/plan", "supervisor/probe", "supervisor/sample", "supervisor/state",
+			"supervisor/certs", "supervisor/seal",
 		},
 		// Commands print the values of the API, which are state's and
 		// autoscale's, and validate reads a file without a daemon.
@@ -85,6 +87,11 @@ func ownedBy() map[string]string {
 		"github.com/hashicorp/raft":        "raftstore",
 		"github.com/hashicorp/raft-wal":    "raftstore",
 		"github.com/coreos/go-systemd":     "systemd",
+		"github.com/caddyserver/certmagic": "supervisor/certs",
+		"github.com/mholt/acmez":           "supervisor/certs",
+		"github.com/libdns":                "supervisor/certs",
+		"github.com/miekg/dns":             "supervisor/certs",
+		"go.uber.org/zap":                  "supervisor/certs",
 		"github.com/spf13/cobra":           "cmd/supervisord",
 	}
 }
@@ -371,6 +378,7 @@ func TestArchitectureRulesCanFail(t *testing.T) {
 		{"a name that begins alike", "dependencies", "supervisor/compose", "a.go", `import "github.com/docker/go-units"`, ""},
 		{"raft elsewhere", "dependencies", "supervisor", "a.go", `import "github.com/hashicorp/raft"`, "only raftstore may import"},
 		{"gopsutil elsewhere", "dependencies", "supervisor", "a.go", `import "github.com/shirou/gopsutil/v3/cpu"`, "only supervisor/sample may import"},
+		{"certmagic elsewhere", "dependencies", "supervisor", "a.go", `import "github.com/caddyserver/certmagic"`, "only supervisor/certs may import"},
 		{"YAML elsewhere", "dependencies", "cmd/supervisord", "a.go", `import "go.yaml.in/yaml/v4"`, "only supervisor/compose may import"},
 		{"Prometheus elsewhere", "dependencies", "supervisor", "a.go", `import "github.com/prometheus/client_golang/prometheus"`, "only supervisor/api may import"},
 

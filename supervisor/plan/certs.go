@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/supervisord/supervisord/lbconfig"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -43,7 +42,7 @@ func Certificates(c state.Cluster, now time.Time) (due []CertOrder, next time.Ti
 	}
 	var all []candidate
 	for h := range c.Spec.SecureHosts() {
-		if h.Mode != lbconfig.TLSAuto {
+		if !h.Ordered() {
 			continue
 		}
 		cert, has := c.Certificates.Get(h.Name)

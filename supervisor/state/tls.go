@@ -72,6 +72,9 @@ type SecureHost struct {
 	Mode string
 }
 
+// Ordered says whether its certificate is ordered from the CA, not brought.
+func (h SecureHost) Ordered() bool { return h.Mode == lbconfig.TLSAuto }
+
 // SecureHosts walks the host names with TLS, by service and in the file's
 // order.
 func (s Spec) SecureHosts() iter.Seq[SecureHost] {
