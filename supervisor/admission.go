@@ -17,6 +17,7 @@ import (
 	"github.com/supervisord/supervisord/raftstore"
 	"github.com/supervisord/supervisord/raftstore/pki"
 	"github.com/supervisord/supervisord/raftstore/wire"
+	"github.com/supervisord/supervisord/supervisor/seal"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -198,6 +199,8 @@ type admitAnswer struct {
 	CA      []byte   `json:"ca,omitempty"`
 	Cert    []byte   `json:"cert,omitempty"`
 	Peers   []string `json:"peers,omitempty"`
+	// Key is what secrets of the state are sealed with.
+	Key []byte `json:"key,omitempty"`
 }
 
 // joinWithin bounds the whole of an admission.
@@ -240,6 +243,11 @@ func Join(ctx context.Context, o JoinOptions) (Joined, error) {
 	m.Cluster, m.Peers = a.Cluster, a.Peers
 	if !slices.Contains(m.Peers, o.To) {
 		m.Peers = append([]string{o.To}, m.Peers...)
+	}
+	if len(a.Key) > 0 {
+		if _, err := seal.New(o.StateDir).Add(a.Key); err != nil {
+			return Joined{}, err
+		}
 	}
 	if err := m.keep(o.StateDir, pki.Identity{CA: a.CA, Cert: a.Cert, Key: key}); err != nil {
 		return Joined{}, err
@@ -323,7 +331,7 @@ func (p porter) admit(ctx context.Context, b admitBody) (admitAnswer, error) {
 	if err != nil {
 		return admitAnswer{}, fmt.Errorf("certificate: %w", err)
 	}
-	a := admitAnswer{Cluster: c.ID, CA: authority.Cert, Cert: cert}
+	a := admitAnswer{Cluster: c.ID, CA: authority.Cert, Cert: cert, Key: p.sealKey(c)}
 	for h := range c.Hosts.Values() {
 		if h.Peer != "" {
 			a.Peers = append(a.Peers, h.Peer)

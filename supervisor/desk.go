@@ -147,6 +147,22 @@ func (d desk) Image(ctx context.Context, image string, to io.Writer) error {
 	return d.images.Save(ctx, image, to)
 }
 
+// Key implements peer.Node.
+func (d desk) Key(_ context.Context, id string) ([]byte, error) {
+	if d.certs == nil {
+		return nil, errNoCerts
+	}
+	return d.certs.ring.Key(id)
+}
+
+// Rehearse implements peer.Node.
+func (d desk) Rehearse(ctx context.Context, names []string) (peer.Rehearsal, error) {
+	if d.certs == nil {
+		return nil, errNoCerts
+	}
+	return d.certs.rehearse(ctx, names)
+}
+
 // Logs implements peer.Node.
 func (d desk) Logs(ctx context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {
 	return d.logs(ctx, q, stdout, stderr)

@@ -19,6 +19,8 @@ import (
 type listeners struct {
 	unix net.Listener
 	tcp  net.Listener // nil where there is none
+	// challenge is where nginx sends a CA's questions; who serves it closes it.
+	challenge net.Listener
 }
 
 func listen(o Options) (*listeners, error) {
@@ -30,11 +32,14 @@ func listen(o Options) (*listeners, error) {
 	if l.unix, err = listenUnix(o.Socket()); err != nil {
 		return nil, err
 	}
+	if l.challenge, err = net.Listen("tcp", o.Nginx.Challenge); err != nil {
+		return nil, errors.Join(fmt.Errorf("address for a CA's questions (--nginx-challenge): %w", err), l.unix.Close())
+	}
 	if o.Listen == "" {
 		return l, nil
 	}
 	if l.tcp, err = net.Listen("tcp", o.Listen); err != nil {
-		return nil, errors.Join(fmt.Errorf("API address (--listen): %w", err), l.unix.Close())
+		return nil, errors.Join(fmt.Errorf("API address (--listen): %w", err), l.unix.Close(), l.challenge.Close())
 	}
 	return l, nil
 }
@@ -67,7 +72,7 @@ func (l *listeners) close() error {
 	if l == nil {
 		return nil
 	}
-	errs := []error{ignoreClosed(l.unix.Close())}
+	errs := []error{ignoreClosed(l.unix.Close()), ignoreClosed(l.challenge.Close())}
 	if l.tcp != nil {
 		errs = append(errs, ignoreClosed(l.tcp.Close()))
 	}

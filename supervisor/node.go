@@ -56,7 +56,9 @@ type parts struct {
 	images images
 	// foreigners are what others run on this host; nil where nobody looks.
 	foreigners foreigners
-	log        *slog.Logger
+	// certs keeps certificates; nil where there are none, in simulations.
+	certs *certKeeper
+	log   *slog.Logger
 }
 
 // node is the part of one host in the cluster, without the edges that only a
@@ -98,6 +100,10 @@ func newNode(p parts) *node {
 		o.Dial = p.dial
 	}
 	o.Report = n.proposer
+	if p.certs != nil {
+		p.certs.join(n)
+		o.Certify = p.certs
+	}
 	n.agent = agent.New(o)
 	n.leader = &leader{
 		host: p.self.Name, replica: p.replica, peers: p.peers, grace: p.grace,

@@ -68,6 +68,11 @@ type NginxOptions struct {
 	AccessLog string
 	// Listen are the public addresses where the compose file names none.
 	Listen []string
+	// ListenTLS are those for TLS where the compose file names none.
+	ListenTLS []string
+	// Challenge is the loopback address that nginx sends a CA's questions to;
+	// port 0 for any.
+	Challenge string
 	// Status is the loopback address of the local status server.
 	Status string
 }
@@ -90,6 +95,8 @@ func DefaultOptions() Options {
 			AccessLog: "/var/log/nginx/access.log",
 			Listen:    []string{"80"},
 			Status:    "127.0.0.1:9371",
+			ListenTLS: []string{"443"},
+			Challenge: "127.0.0.1:9372",
 		},
 		Log:     slog.Default(),
 		Getenv:  os.Getenv,
@@ -149,6 +156,9 @@ func (o Options) Validate() error {
 	}
 	if err := loopback(o.Nginx.Status); err != nil {
 		errs = append(errs, fmt.Errorf("nginx-status: %q: %w", o.Nginx.Status, err))
+	}
+	if err := loopback(o.Nginx.Challenge); err != nil {
+		errs = append(errs, fmt.Errorf("nginx-challenge: %q: %w", o.Nginx.Challenge, err))
 	}
 	if o.Listen != "" {
 		if _, _, err := net.SplitHostPort(o.Listen); err != nil {

@@ -22,6 +22,8 @@ type peers interface {
 	Fetch(ctx context.Context, address, image string) error
 	Image(ctx context.Context, address, image string, to io.Writer) error
 	Candidates(ctx context.Context, address string, named map[string]string) ([]state.Candidate, error)
+	Key(ctx context.Context, address, id string) ([]byte, error)
+	Rehearse(ctx context.Context, address string, names []string) (peer.Rehearsal, error)
 	Logs(ctx context.Context, address string, q peer.LogQuery, stdout, stderr io.Writer) error
 	Ping(ctx context.Context, address string) error
 }

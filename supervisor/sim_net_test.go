@@ -223,6 +223,14 @@ func (p simPeers) Candidates(context.Context, string, map[string]string) ([]stat
 	return nil, fmt.Errorf("candidates: %w", os.ErrInvalid)
 }
 
+func (p simPeers) Key(context.Context, string, string) ([]byte, error) {
+	return nil, fmt.Errorf("key: %w", os.ErrInvalid)
+}
+
+func (p simPeers) Rehearse(context.Context, string, []string) (peer.Rehearsal, error) {
+	return nil, fmt.Errorf("rehearse: %w", os.ErrInvalid)
+}
+
 func (p simPeers) Logs(context.Context, string, peer.LogQuery, io.Writer, io.Writer) error {
 	return fmt.Errorf("logs: %w", os.ErrInvalid)
 }

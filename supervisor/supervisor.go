@@ -20,6 +20,7 @@ import (
 	"github.com/supervisord/supervisord/supervisor/peer"
 	"github.com/supervisord/supervisord/supervisor/probe"
 	"github.com/supervisord/supervisord/supervisor/sample"
+	"github.com/supervisord/supervisord/supervisor/seal"
 	"github.com/supervisord/supervisord/supervisor/state"
 	"github.com/supervisord/supervisord/systemd"
 )
@@ -34,6 +35,7 @@ type Supervisor struct {
 	sampler   *sample.Sampler
 	access    *sample.AccessLog
 	physician *physician
+	certs     *certKeeper
 	listeners *listeners
 	// member and wire are nil in a cluster of one that no host can join.
 	member  *member
@@ -205,6 +207,8 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 		prober:  prober{p}, sampler: s.sampler, access: s.access.Read, connections: sample.Connections,
 		file: newSpecFile(o.Config, o.StateDir), log: o.Log,
 	}
+	s.certs = newCertKeeper(seal.New(o.StateDir), o.Nginx.Dir, o.Nginx.ListenTLS, s.listeners.challenge, o.Log.With("part", "certs"))
+	all.certs = s.certs
 	if s.wire != nil {
 		all.peers = peer.NewClient(s.wire.Client())
 	}
@@ -249,6 +253,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	g.Go(func() error { return watchSpec(ctx, s.options, s.node.file, edits) })
 	g.Go(func() error { return s.physician.run(ctx) })
 	g.Go(func() error { return s.listeners.serve(ctx, backend{s, ctx}, s.options) })
+	g.Go(func() error { return s.certs.run(ctx) })
 	g.Go(func() error { return s.notify.Watchdog(ctx, s.alive) })
 	g.Go(func() error { return s.announce(ctx) })
 	g.Go(func() error { return s.store.Watch(ctx) })
@@ -325,6 +330,9 @@ func recent(what string, at time.Time) error {
 // Close ends everything that New opened.
 func (s *Supervisor) Close(ctx context.Context) error {
 	errs := []error{s.listeners.close()}
+	if s.certs != nil {
+		errs = append(errs, s.certs.close())
+	}
 	if s.sampler != nil {
 		errs = append(errs, s.sampler.Close())
 	}

@@ -44,6 +44,8 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Nginx.AccessLog, "nginx-access-log", o.Nginx.AccessLog, "nginx's access log, read to know what clients get from the instances")
 	fs.StringVar(&o.Nginx.ErrorLog, "nginx-error-log", o.Nginx.ErrorLog, "nginx's error log, quoted when a reload fails")
 	fs.StringSliceVar(&o.Nginx.Listen, "nginx-listen", o.Nginx.Listen, "public addresses, where the compose file names none")
+	fs.StringSliceVar(&o.Nginx.ListenTLS, "nginx-listen-tls", o.Nginx.ListenTLS, "public addresses for TLS, where the compose file names none")
+	fs.StringVar(&o.Nginx.Challenge, "nginx-challenge", o.Nginx.Challenge, "loopback address that nginx sends a CA's questions to; port 0 for any")
 	fs.StringVar(&o.Nginx.Status, "nginx-status", o.Nginx.Status, "loopback address of nginx's local status server")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")

@@ -76,6 +76,8 @@ type Options struct {
 	// Dial connects to an instance of another host, to see whether it can be
 	// reached, and closes the connection; nil for TCP.
 	Dial func(ctx context.Context, address string) error
+	// Certify knows the certificates; nil where no site has TLS.
+	Certify Certifier
 	// Listen and Status are lbconfig.Config's; Listen where the compose file
 	// says nothing.
 	Listen []string

@@ -76,7 +76,7 @@ const spread = 500 * time.Millisecond
 // somebody waits for it. It returns when to look again if nothing happens.
 func (r *router) follow(ctx context.Context, c state.Cluster, force bool) (wait time.Duration, err error) {
 	sites, next := Sites(c, r.Listen, r.Status, r.Now())
-	cfg := r.reach.reachable(sites)
+	cfg := r.certified(ctx, c, r.reach.reachable(sites))
 	wait = recheck
 	if !next.IsZero() {
 		wait = min(wait, max(time.Millisecond, next.Sub(r.Now())))

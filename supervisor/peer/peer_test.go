@@ -59,6 +59,14 @@ func (n *node) Image(_ context.Context, image string, to io.Writer) error {
 	return err
 }
 
+func (n *node) Key(_ context.Context, id string) ([]byte, error) {
+	return []byte("key " + id), n.err
+}
+
+func (n *node) Rehearse(_ context.Context, names []string) (peer.Rehearsal, error) {
+	return peer.Rehearsal{names[0]: "", names[1]: "no such name"}, n.err
+}
+
 func (n *node) Logs(_ context.Context, q peer.LogQuery, stdout, stderr io.Writer) error {
 	_, err := io.WriteString(stdout, strings.Repeat("o", q.Tail))
 	_, err2 := io.WriteString(stderr, "e")

@@ -24,6 +24,8 @@ const (
 	pathFetch    = "/rpc/v1/fetch"
 	pathImage    = "/rpc/v1/image"
 	pathLogs     = "/rpc/v1/logs"
+	pathKey      = "/rpc/v1/key"
+	pathRehearse = "/rpc/v1/rehearse"
 	pathPing     = "/rpc/v1/ping"
 
 	pathCandidates = "/rpc/v1/candidates"
@@ -86,6 +88,7 @@ func Handler(n Node, caller func(*http.Request) string, log *slog.Logger) http.H
 	serve(mux, log, pathCandidates, func(r *http.Request, body candidatesBody) ([]state.Candidate, error) {
 		return n.Candidates(r.Context(), body.Named)
 	})
+	serveCerts(mux, log, n)
 	stream(mux, pathLogs, func(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error {
 		return n.Logs(ctx, q, stdout, stderr)
 	})

@@ -39,6 +39,11 @@ type Node interface {
 	// those that docker compose runs of the spec's project, and those named,
 	// each with its service.
 	Candidates(ctx context.Context, named map[string]string) ([]state.Candidate, error)
+	// Key returns a key that seals secrets of the state, for a host of the
+	// cluster that lacks it.
+	Key(ctx context.Context, id string) ([]byte, error)
+	// Rehearse orders certificates for trial from this host.
+	Rehearse(ctx context.Context, names []string) (Rehearsal, error)
 	// Logs writes the log of an instance on this host.
 	Logs(ctx context.Context, q LogQuery, stdout, stderr io.Writer) error
 }

@@ -29,9 +29,9 @@ type Rig struct {
 	// Dir is its directory, Binary the daemon's program.
 	Dir    string
 	Binary string
-	// Public is nginx's public address, Status that of its status server, API
+	// Public is nginx's public address, Secure that for TLS, Status that of its status server, API
 	// the daemon's TCP address.
-	Public, Status, API string
+	Public, Secure, Status, API string
 	// Client speaks to the daemon over its socket.
 	Client *api.Client
 
@@ -64,7 +64,7 @@ func New(ctx context.Context, binary string, log io.Writer) (r *Rig, err error) 
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return r, err
 	}
-	for _, address := range []*string{&r.Public, &r.Status, &r.API} {
+	for _, address := range []*string{&r.Public, &r.Secure, &r.Status, &r.API} {
 		if *address, err = freeAddress(); err != nil {
 			return r, err
 		}
@@ -119,6 +119,8 @@ func (r *Rig) Start(ctx context.Context) error {
 		"--nginx-error-log", r.nginx.ErrorLog(),
 		"--nginx-access-log", r.nginx.AccessLog(),
 		"--nginx-listen", r.Public,
+		"--nginx-listen-tls", r.Secure,
+		"--nginx-challenge", "127.0.0.1:0",
 		"--nginx-status", r.Status,
 	)
 	cmd.Stdout, cmd.Stderr = r.log, r.log
