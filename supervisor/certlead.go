@@ -120,7 +120,10 @@ func (k *certKeeper) order(ctx context.Context, t state.TLS, o plan.CertOrder) b
 	fail := state.FailCertOrder{Name: o.Name, Host: host, Challenge: t.Challenge(), Error: err.Error()}
 	if f, ok := errors.AsType[*certs.Failure](err); ok {
 		c, _ := k.node.replica.Current()
-		fail.Error, fail.Unreachable, fail.Limited, fail.At = f.Detail, f.Unreachable, f.Limited, blamed(c, f.Detail)
+		fail.Error, fail.Unreachable, fail.Limited = f.Detail, f.Unreachable, f.Limited
+		if !f.Unreachable {
+			fail.At = blamed(c, f.Detail)
+		}
 	}
 	k.log.WarnContext(ctx, "a certificate could not be had", "name", o.Name, "challenge", fail.Challenge, "at", fail.At, "err", fail.Error)
 	if err := k.propose(ctx, fail); err != nil && ctx.Err() == nil {

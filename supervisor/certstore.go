@@ -57,6 +57,12 @@ func (s certStore) List(dir string) []string {
 	return out
 }
 
+// Changed implements certs.Store.
+func (s certStore) Changed() <-chan struct{} {
+	_, changed := s.node.replica.Current()
+	return changed
+}
+
 // Put implements certs.Store.
 func (s certStore) Put(ctx context.Context, key string, value []byte) error {
 	data, err := s.certKeeper.seal(ctx, value, sealedBlob(key))

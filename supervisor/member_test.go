@@ -30,6 +30,10 @@ type testHost struct {
 	dir    string
 	engine *agenttest.Engine
 
+	// equip adds to the parts of a daemon before each start, and returns what
+	// else it runs; nil adds nothing.
+	equip func(*parts) func(context.Context) error
+
 	member *member
 	cancel context.CancelFunc
 	ended  chan error
@@ -77,13 +81,18 @@ func (h *testHost) start() {
 			h.t.Fatal(err)
 		}
 	}
-	n := newNode(parts{
+	all := parts{
 		self:   state.RegisterHost{Name: m.Host, Server: store.ID(), Peer: m.Advertise, Address: m.Address, CPUs: 2, Memory: 1 << 30, Format: state.Format},
 		listen: []string{"80"}, status: "127.0.0.1:9371", grace: plan.DefaultGrace,
 		store: store, replica: r, peers: peer.NewClient(w.Client()),
 		engine: h.engine, balance: agenttest.NewBalancer(agenttest.BalancerOptions{Name: h.name}), prober: h.engine,
 		sampler: noSamples{}, log: log, file: newSpecFile(h.dir+"/docker-compose.prod.yml", h.dir),
-	})
+	}
+	more := func(ctx context.Context) error { return nil }
+	if h.equip != nil {
+		more = h.equip(&all)
+	}
+	n := newNode(all)
 	h.member = &member{node: n, stateDir: h.dir, membership: *m, store: store, wire: w}
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.cancel, h.ended = cancel, make(chan error, 1)
@@ -91,6 +100,7 @@ func (h *testHost) start() {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return n.run(ctx, nil) })
 		g.Go(func() error { return h.member.run(ctx) })
+		g.Go(func() error { return more(ctx) })
 		g.Go(func() error {
 			return store.WhileLeader(ctx, func(ctx context.Context) error {
 				if c, _ := r.Current(); c.ID == "" {
@@ -163,7 +173,11 @@ func (h *testHost) sees(voters, servers int) string {
 // form makes a cluster of three hosts.
 func form(t *testing.T) []*testHost {
 	t.Helper()
-	hosts := []*testHost{newTestHost(t, "a"), newTestHost(t, "b"), newTestHost(t, "c")}
+	return formOf(t, newTestHost(t, "a"), newTestHost(t, "b"), newTestHost(t, "c"))
+}
+
+func formOf(t *testing.T, hosts ...*testHost) []*testHost {
+	t.Helper()
 	invitation, err := Init(t.Context(), InitOptions{StateDir: hosts[0].dir, Host: "a", Advertise: freeAddress(t), TokenTTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,13 +218,15 @@ type shelf struct {
 	files  map[string][]byte
 	locks  map[string]string
 	tokens map[string]uint64
-	kept   map[string]certs.Bundle
+	// changed is closed when something is put.
+	changed chan struct{}
+	kept    map[string]certs.Bundle
 	// lose says that locks are lost as soon as they are had.
 	lose bool
 }
 
 func newShelf() *shelf {
-	return &shelf{files: map[string][]byte{}, locks: map[string]string{}, tokens: map[string]uint64{}, kept: map[string]certs.Bundle{}}
+	return &shelf{changed: make(chan struct{}), files: map[string][]byte{}, locks: map[string]string{}, tokens: map[string]uint64{}, kept: map[string]certs.Bundle{}}
 }
 
 func (s *shelf) Load(key string) (certs.File, error) {
@@ -247,10 +252,18 @@ func (s *shelf) List(dir string) []string {
 	return out
 }
 
+func (s *shelf) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
 func (s *shelf) Put(_ context.Context, key string, value []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.files[key] = value
+	close(s.changed)
+	s.changed = make(chan struct{})
 	return nil
 }
 
@@ -307,4 +320,36 @@ func (s *shelf) Keep(_ context.Context, name string, b certs.Bundle, lock string
 	}
 	s.kept[name] = b
 	return nil
+}
+
+// The CA may ask a host before that has heard of the order.
+func TestAnAnswerIsWaitedFor(t *testing.T) {
+	s := newShelf()
+	m := certs.NewManager(certs.Options{Store: s, Challenge: "127.0.0.1:1", Log: slog.New(slog.DiscardHandler)})
+	defer m.Close()
+	ask := func(method, path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		return w
+	}
+	const path = "/.well-known/acme-challenge/tok"
+	asked := make(chan *httptest.ResponseRecorder)
+	go func() { asked <- ask(http.MethodGet, path) }()
+	if err := s.Put(t.Context(), "acme/other/x", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), "acme/ca/challenge_tokens/a.json", []byte(`{"token":"tok","keyAuthorization":"tok.print"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if w := <-asked; w.Code != http.StatusOK || w.Body.String() != "tok.print" {
+		t.Errorf("answered with %d %q", w.Code, w.Body)
+	}
+	if w := ask(http.MethodPost, path); w.Code != http.StatusNotFound {
+		t.Errorf("POST is answered with %d", w.Code)
+	}
+	for _, other := range []string{"/", "/.well-known/acme-challenge/", "/.well-known/acme-challenge"} {
+		if w := ask(http.MethodGet, other); w.Code != http.StatusNotFound {
+			t.Errorf("%s is answered with %d", other, w.Code)
+		}
+	}
 }

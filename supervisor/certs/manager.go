@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -45,6 +46,9 @@ type Manager struct {
 	Options
 	cache *certmagic.Cache
 	zap   *zap.Logger
+
+	// waiting are the questions that have no answer yet.
+	waiting atomic.Int32
 
 	mu sync.Mutex
 	// clients are of the settings last used, for orders and for rehearsals: a

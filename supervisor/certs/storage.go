@@ -16,7 +16,7 @@ import (
 
 const (
 	// lease is how long a host that dies holds up the others.
-	lease = 30 * time.Second
+	lease = 15 * time.Second
 	// lockAgain is how often a lock that another has is asked for.
 	lockAgain = 500 * time.Millisecond
 )

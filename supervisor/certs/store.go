@@ -15,6 +15,8 @@ type Store interface {
 	// List returns the files under a directory, or under all of its
 	// directories too, sorted.
 	List(dir string) []string
+	// Changed is closed when there may be other files than now.
+	Changed() <-chan struct{}
 	Put(ctx context.Context, key string, value []byte) error
 	// Delete removes a file, and all that is under a directory. Nothing there
 	// is no error.
