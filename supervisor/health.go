@@ -32,6 +32,10 @@ type physician struct {
 	engine     func(context.Context) error
 	probe      func(context.Context, probe.Check) error
 	raft       func() api.Raft
+	// now is the cluster's time, certProblems why host names are not served on
+	// this host with what the state has.
+	now          func() time.Time
+	certProblems func() map[string]string
 	// status is the address of nginx's local server.
 	status string
 
@@ -89,6 +93,9 @@ func (p *physician) look(ctx context.Context) api.HealthReport {
 		{"nginx", p.nginx},
 		{"raft", p.quorum},
 	}, p.databases()...)
+	if p.secures() {
+		checks = append(checks, check{"certificates", p.certificates})
+	}
 	r := api.HealthReport{At: time.Now(), Overall: api.Healthy, Components: make([]api.Component, len(checks))}
 	var wg sync.WaitGroup
 	for n, c := range checks {

@@ -218,7 +218,7 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	}
 	s.physician = &physician{
 		replica: r, containers: s.node.agent.Containers, status: o.Nginx.Status,
-		engine: s.engine.Ping, raft: s.raft, machine: newMeter(o.StateDir).measure,
+		now: r.Now, certProblems: s.certs.certProblems, engine: s.engine.Ping, raft: s.raft, machine: newMeter(o.StateDir).measure,
 		probe: func(ctx context.Context, c probe.Check) error {
 			_, err := p.Probe(ctx, c)
 			return err

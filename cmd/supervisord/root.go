@@ -34,6 +34,7 @@ func constructors() []func(env) *cobra.Command {
 		newPromote,
 		newAbort,
 		newAdopt,
+		newCerts,
 		newLogs,
 		newVersion,
 	}

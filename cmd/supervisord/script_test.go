@@ -204,6 +204,8 @@ func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
 		d.backend.LoseLeader()
 	case "rejects-site":
 		d.backend.Must(state.ConfirmRoutes{Host: "alpha", Index: 1, Rejected: map[string]string{"backend": args[1]}})
+	case "certify":
+		d.backend.Certify()
 	case "forgets-decisions":
 		d.backend.SetLocal(func(l *api.Local) { l.Decisions = nil })
 	case "runs-compose":

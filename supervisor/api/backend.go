@@ -12,6 +12,7 @@ import (
 // Backend is the daemon as the API sees it. All calls are safe for concurrent
 // use.
 type Backend interface {
+	CertStore
 	// State returns the replicated state and a channel that is closed when
 	// there is a newer one.
 	State() (state.Cluster, <-chan struct{})

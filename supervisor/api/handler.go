@@ -59,7 +59,7 @@ func Handler(b Backend, o Options) (http.Handler, error) {
 	}
 	s := &server{Options: o, backend: b}
 	var err error
-	if s.metrics, err = newMetrics(b, o.Log); err != nil {
+	if s.metrics, err = newMetrics(b, o.Now, o.Log); err != nil {
 		return nil, fmt.Errorf("api: register metrics: %w", err)
 	}
 	return s.guard(s.routes()), nil
@@ -84,6 +84,7 @@ func (s *server) routes() *http.ServeMux {
 		"GET /v1/events":                       s.events,
 		"GET /v1/revisions":                    s.releases,
 		"GET /v1/canary":                       s.canary,
+		"GET /v1/certs":                        s.certs,
 	} {
 		mux.HandleFunc(pattern, s.answer(h))
 	}
@@ -96,6 +97,9 @@ func (s *server) routes() *http.ServeMux {
 		"POST /v1/hosts/{name}/drain":  s.changeHost(drainHost),
 		"POST /v1/hosts/{name}/resume": s.changeHost(resumeHost),
 		"POST /v1/hosts/{name}/remove": s.changeHost(removeHost),
+		"POST /v1/certs/{name}/renew":  s.renewCert,
+		"POST /v1/certs/{name}/import": s.importCert,
+		"POST /v1/certs/rehearse":      s.rehearse,
 		"POST /v1/deploy":              s.deploy,
 		"POST /v1/rollback":            s.rollback,
 		"POST /v1/canary/promote":      s.promote,

@@ -20,10 +20,10 @@ import (
 
 // newMetrics serves GET /metrics from a registry of its own, so that nothing
 // else in the process can add to it.
-func newMetrics(b Backend, log *slog.Logger) (http.Handler, error) {
+func newMetrics(b Backend, now func() time.Time, log *slog.Logger) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		newCollector(b),
+		newCollector(b, now),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -56,6 +56,7 @@ func (l errorLog) Println(v ...any) { l.log.Error("metrics", "err", fmt.Sprint(v
 // newest number itself, is exact always.
 type collector struct {
 	backend Backend
+	now     func() time.Time
 
 	mu      sync.Mutex
 	counted uint64
@@ -70,9 +71,9 @@ const (
 	directionIn  = "in"
 )
 
-func newCollector(b Backend) *collector {
+func newCollector(b Backend, now func() time.Time) *collector {
 	c, _ := b.State()
-	return &collector{backend: b, counted: c.LastEvent, scales: map[scaling]uint64{}}
+	return &collector{backend: b, now: now, counted: c.LastEvent, scales: map[scaling]uint64{}}
 }
 
 // Describe sends nothing, which makes the collector an unchecked one: what
@@ -95,6 +96,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, i := range m.instances() {
 		m.instance(i)
 	}
+	m.certMetrics(c.now())
 	m.health(c.backend.Health())
 	m.scaleEvents(c.count(cluster))
 }

@@ -127,10 +127,7 @@ const certDay = 24 * time.Hour
 // that is none. A fifth of the day's is for names that have a certificate:
 // however many wrong names the file has, what works is renewed.
 func (c Cluster) CertOrdersLeft(name string, now time.Time) (left int, again time.Time) {
-	most := DefaultOrdersPerDay
-	if c.Spec.TLS != nil && c.Spec.TLS.OrdersPerDay > 0 {
-		most = c.Spec.TLS.OrdersPerDay
-	}
+	most := c.CertOrdersPerDay()
 	if _, has := c.Certificates.Get(name); !has {
 		most -= most / 5
 	}
@@ -140,6 +137,17 @@ func (c Cluster) CertOrdersLeft(name string, now time.Time) (left int, again tim
 	}
 	return 0, recent[len(recent)-most].Add(certDay)
 }
+
+// CertOrdersPerDay is how many orders may begin within 24 hours.
+func (c Cluster) CertOrdersPerDay() int {
+	if c.Spec.TLS != nil && c.Spec.TLS.OrdersPerDay > 0 {
+		return c.Spec.TLS.OrdersPerDay
+	}
+	return DefaultOrdersPerDay
+}
+
+// RecentCertOrders is how many have begun within the last 24 hours.
+func (c Cluster) RecentCertOrders(now time.Time) int { return len(c.recentOrders(now)) }
 
 // recentOrders are the times of those that count, oldest first.
 func (c Cluster) recentOrders(now time.Time) []time.Time {

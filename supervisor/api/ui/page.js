@@ -94,6 +94,16 @@ function hostRow(h, now) {
     make("td", "small", notes.join("; ")));
 }
 
+const certColour = { good: "ready", overdue: "draining", none: "failed", expired: "failed" };
+
+function certRow(c) {
+  let note = c.waits || (c.imported ? "imported" : "");
+  if (c.error) note = `${c.failures} in a row failed, ${c.failed_challenge}${c.failed_at ? " at " + c.failed_at : ""}: ${c.error}`;
+  return make("tr", "",
+    make("td", "", c.name), make("td", "", make("span", certColour[c.state], c.state)),
+    make("td", "", c.issuer || "–"), make("td", "", c.not_after ? c.not_after.slice(0, 10) : "–"), make("td", "small", note));
+}
+
 function pills(health) {
   const parts = [["overall", health.overall]];
   for (const name of ["system", "engine", "nginx", "raft"]) if (health[name]) parts.push([name, health[name].status, health[name].detail]);
@@ -134,7 +144,7 @@ async function refresh() {
   asking = true;
   clearTimeout(timer);
   try {
-    const [status, instances] = await Promise.all([ask("/v1/status"), ask("/v1/instances")]);
+    const [status, instances, certs] = await Promise.all([ask("/v1/status"), ask("/v1/instances"), ask("/v1/certs")]);
     const leads = status.raft.is_leader ? "leads" : status.raft.leader ? `follows ${status.raft.leader}` : "no leader";
     $("where").textContent = `${status.host} · ${status.version} · ${leads} · ${status.spec.project || "no"} revision ${status.spec.revision}${status.spec.state ? ` (${status.spec.state})` : ""} · up ${age(status.started_at, status.at)}`;
     $("health").replaceChildren(...pills(status.health));
@@ -143,6 +153,8 @@ async function refresh() {
     banner("canary", canary(status.canary));
     $("services").replaceChildren(...status.services.map(card));
     $("hosts").replaceChildren(...status.hosts.map((h) => hostRow(h, status.at)));
+    $("certs").replaceChildren(...certs.certs.map(certRow));
+    $("certs-section").hidden = certs.certs.length === 0;
     $("instances").replaceChildren(...instances.instances.map((i) => row(i, instances.at)));
     banner("lost", status.connected ? "" : "This host is cut off: it knows no leader. What is shown may be old, and nothing can be changed here.");
   } catch (err) {
