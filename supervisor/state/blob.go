@@ -17,6 +17,7 @@ type Blob struct {
 
 // PutBlob replaces a blob; Size is that of the text before it was sealed.
 type PutBlob struct {
+	second
 	Key  string `json:"key"`
 	Data Sealed `json:"data"`
 	Size int64  `json:"size"`
@@ -24,6 +25,7 @@ type PutBlob struct {
 
 // DeleteBlob removes a blob and all that are under it.
 type DeleteBlob struct {
+	second
 	Key string `json:"key"`
 }
 

@@ -69,12 +69,14 @@ type Fence struct {
 // BeginCertOrder says that a host orders a certificate now. It is refused when
 // the orders of 24 hours are used up, which all hosts count alike.
 type BeginCertOrder struct {
+	second
 	Name string `json:"name"`
 	Host string `json:"host"`
 }
 
 // FailCertOrder says that an order has failed.
 type FailCertOrder struct {
+	second
 	Name      string `json:"name"`
 	Host      string `json:"host"`
 	Challenge string `json:"challenge"`
@@ -91,6 +93,7 @@ type FailCertOrder struct {
 // KeepCertificate puts a certificate in force. With a Fence it is refused where
 // the lock has another owner by now.
 type KeepCertificate struct {
+	second
 	Certificate Certificate `json:"certificate"`
 	Fence       *Fence      `json:"fence,omitempty"`
 }
@@ -98,12 +101,14 @@ type KeepCertificate struct {
 // DemandCertificate has a certificate renewed now, whatever it waits for but
 // the orders of the day.
 type DemandCertificate struct {
+	second
 	Name string `json:"name"`
 }
 
 // PlanRenewal says when a certificate is to be renewed, as the CA wants it
 // (RFC 9773). Fingerprint is the one it is said of.
 type PlanRenewal struct {
+	second
 	Name        string    `json:"name"`
 	Fingerprint string    `json:"fingerprint"`
 	RenewAt     time.Time `json:"renew_at"`

@@ -14,6 +14,7 @@ type Lock struct {
 
 // TakeLock takes a lock that is free or expired, or has it longer.
 type TakeLock struct {
+	second
 	Name  string        `json:"name"`
 	Owner string        `json:"owner"`
 	For   time.Duration `json:"for"`
@@ -21,6 +22,7 @@ type TakeLock struct {
 
 // ReleaseLock gives a lock back. It is not refused where the owner has lost it.
 type ReleaseLock struct {
+	second
 	Name  string `json:"name"`
 	Owner string `json:"owner"`
 }

@@ -22,6 +22,7 @@ func (s Sealed) GoString() string { return s.String() }
 // SetSealKey says which key seals from now on. It is refused where the one in
 // force is not Before, so that of two that are made at once one counts.
 type SetSealKey struct {
+	second
 	ID     string `json:"id"`
 	Before string `json:"before,omitempty"`
 }
