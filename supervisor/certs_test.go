@@ -80,9 +80,8 @@ func (e *edge) startNginx() {
 	if err := os.WriteFile(e.path("nginx.conf"), lbconfig.Base(base), 0o644); err != nil {
 		e.t.Fatal(err)
 	}
-	cmd := exec.Command("nginx", "-e", "stderr", "-c", e.path("nginx.conf"), "-g", "daemon off;")
-	var output bytes.Buffer
-	cmd.Stderr, cmd.SysProcAttr = &output, &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd := exec.Command("nginx", "-e", e.path("error.log"), "-c", e.path("nginx.conf"), "-g", "daemon off;")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
@@ -92,7 +91,7 @@ func (e *edge) startNginx() {
 	})
 	eventually(e.t, "nginx of "+e.name, func() string {
 		if _, err := os.Stat(e.path("nginx.pid")); err != nil {
-			return err.Error() + output.String()
+			return err.Error()
 		}
 		return ""
 	})

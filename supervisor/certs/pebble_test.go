@@ -3,7 +3,6 @@ package certs_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -314,6 +313,6 @@ func TestOneHostOrdersAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := p.Orders(); n != 1 {
-		t.Error(fmt.Sprintf("the CA has had %d orders, want 1", n))
+		t.Errorf("the CA has had %d orders, want 1", n)
 	}
 }
