@@ -43,19 +43,6 @@ func kept(name, print string, notAfter time.Time) state.KeepCertificate {
 	}}
 }
 
-func (l *log) refused(t testing.TB, want string, cmd state.Command) {
-	t.Helper()
-	before := l.Cluster
-	err := l.apply(cmd)[0]
-	if !errors.Is(err, state.ErrRefused) || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want a refusal with %q", err, want)
-	}
-	before.Index, before.Time = l.Cluster.Index, l.Cluster.Time
-	if !bytes.Equal(bytesOf(t, before), bytesOf(t, l.Cluster)) {
-		t.Error("what was refused has changed the state")
-	}
-}
-
 func (l *log) lastEvent() state.Event {
 	var last state.Event
 	for e := range l.Events.Values() {

@@ -35,7 +35,7 @@ func adopt(all ...state.Foreign) state.Adopt {
 }
 
 // refused wants a command to be refused for a reason.
-func (l *log) refused(t *testing.T, why string, cmd state.Command) {
+func (l *log) refused(t testing.TB, why string, cmd state.Command) {
 	t.Helper()
 	before := bytesOf(t, l.Cluster)
 	errs := l.apply(cmd)
