@@ -106,7 +106,7 @@ func runDemo(ctx context.Context, e env, source string) (err error) {
 
 // play starts the daemon, shows the load rise and fall, and sums up.
 func play(ctx context.Context, e env, r *rig.Rig, image string) error {
-	if err := r.WriteCompose(fmt.Sprintf(demoCompose, image)); err != nil {
+	if err := r.WriteCompose(fmt.Sprintf(demoCompose+demoSecure, image, image)); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.out, "starting the daemon: nginx on http://%s, API and page on http://%s\n", r.Public, r.API)
@@ -114,6 +114,9 @@ func play(ctx context.Context, e env, r *rig.Rig, image string) error {
 		return err
 	}
 	if err := serving(ctx, "http://"+r.Public+"/"); err != nil {
+		return err
+	}
+	if err := showTLS(ctx, e.out, r); err != nil {
 		return err
 	}
 	load, err := demo.NewLoad(demo.LoadOptions{
