@@ -30,7 +30,7 @@ const defaultGrace = 10 * time.Second
 
 func (b *builder) spec(name string) state.Spec {
 	spec := state.Spec{Project: name, Services: map[string]state.Service{}}
-	spec.Nginx, spec.Databases = readSupervisor(b.report, place{"x-supervisor"}, b.root.get("x-supervisor"))
+	spec.Nginx, spec.Databases, spec.Backup = readSupervisor(b.report, place{"x-supervisor"}, b.root.get("x-supervisor"))
 	spec.TLS = b.readTLS(place{"x-supervisor", "tls"}, b.root.get("x-supervisor").get("tls"))
 	if b.root.get("version") != nil {
 		b.warn(place{"version"}, "obsolete, has no effect")
@@ -83,6 +83,10 @@ func (b *builder) service(name string) state.Service {
 	}
 	s.Database = readDatabase(b.report, p.child("x-database"), v.get("x-database"), name, image)
 	b.checkImage(p, v)
+	if x := v.get("x-backup"); x != nil {
+		s.Backup = readBackup(b.report, p.child("x-backup"), x, image)
+		b.checkBackup(p.child("x-backup"), s)
+	}
 	if b.project == nil {
 		return s
 	}

@@ -24,6 +24,7 @@ type rules struct {
 func ours() map[string]string {
 	return map[string]string{
 		"x-autoscale": "a service", "x-ingress": "a service", "x-database": "a service",
+		"x-backup":     "a service",
 		"x-supervisor": "the top level",
 	}
 }

@@ -77,11 +77,13 @@ func readEngine(r *report, p place, v *value) string {
 //
 //	nginx: {container: edge, listen: ["80", "127.0.0.1:8080"], listen_tls: ["443"]}
 //	databases: [{name: billing, engine: postgres, address: "10.0.0.5:5432"}]
-func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database) {
+//	backup: {age_identity_file: /etc/supervisord/age.key}
+func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database, state.BackupSettings) {
 	var nginx state.Nginx
 	var databases []state.Database
+	var settings state.BackupSettings
 	if v == nil {
-		return nginx, nil
+		return nginx, nil, settings
 	}
 	rules{closed: true, known: map[string]shape{
 		"nginx": rules{closed: true, known: map[string]shape{
@@ -92,8 +94,9 @@ func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database
 		}}.check,
 		"tls":       anything, // readTLS checks it
 		"databases": readDatabases(&databases),
+		"backup":    readBackupSettings(&settings),
 	}}.check(r, p, v)
-	return nginx, databases
+	return nginx, databases, settings
 }
 
 var containerPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)

@@ -90,6 +90,7 @@ func serviceKeys() map[string]shape {
 		"x-ingress":         anything, // readIngress,
 		"x-database":        anything, // readDatabase and
 		"x-deploy":          anything, // readDeploy check these
+		"x-backup":          anything, // readBackup
 	}
 }
 

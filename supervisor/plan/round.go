@@ -90,6 +90,7 @@ func Round(v View) Result {
 		r.reconcile(r.Cluster.Spec.Services[name])
 	}
 	r.tryOut()
+	r.backups()
 	return r.Result
 }
 

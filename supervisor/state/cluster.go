@@ -59,6 +59,13 @@ type Cluster struct {
 	CertOrderTimes []time.Time        `json:"cert_order_times,omitempty"`
 	Blobs          Table[Blob]        `json:"blobs,omitzero"`
 	Locks          Table[Lock]        `json:"locks,omitzero"`
+	// Backups are those that exist, by BackupKey, and BackupLines how they stand
+	// by service. Tasks are what hosts are to do, by service, and TaskResults
+	// how the last ones went.
+	Backups     Table[BackupRecord] `json:"backups,omitzero"`
+	BackupLines Table[BackupLine]   `json:"backup_lines,omitzero"`
+	Tasks       Table[Task]         `json:"tasks,omitzero"`
+	TaskResults Table[TaskResult]   `json:"task_results,omitzero"`
 	// LastEvent is the sequence number of the newest event.
 	LastEvent uint64 `json:"last_event"`
 }

@@ -295,6 +295,12 @@ func decodeCommand(it item) (Command, error) {
 		return read[DemandCertificate](it)
 	case "plan_renewal":
 		return read[PlanRenewal](it)
+	case "arm_backup":
+		return read[ArmBackup](it)
+	case "begin_task":
+		return read[BeginTask](it)
+	case "finish_task":
+		return read[FinishTask](it)
 	}
 	return nil, fmt.Errorf("decode proposal: unknown command %q: the log was written by a newer supervisord", it.Kind)
 }

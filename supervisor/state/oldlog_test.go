@@ -26,7 +26,7 @@ var writeOldLog = flag.Bool("write-old-log", false, "write the log of this versi
 // another log.
 func TestOldLogsGiveTheStateTheyGave(t *testing.T) {
 	if *writeOldLog {
-		keepOldLog(t, filepath.Join("testdata", "v1-canaries"))
+		keepOldLog(t, filepath.Join("testdata", "v1-backups"))
 	}
 	logs, err := filepath.Glob("testdata/v*.log")
 	if err != nil || len(logs) == 0 {
@@ -105,7 +105,7 @@ func indented(t *testing.T, data []byte) string {
 	return b.String()
 }
 
-// keepOldLog writes a log with every command, and the state that it gives.
+// keepOldLog writes a log with every new command, and the state that it gives.
 func keepOldLog(t *testing.T, path string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -125,45 +125,7 @@ func keepOldLog(t *testing.T, path string) {
 			t.Fatal(errs)
 		}
 	}
-	a, b := host("a"), host("b")
-	a.Format, b.Format = 2, 2
-	commit(state.Found{ID: "c1"}, a, b, state.SetSpec{Spec: tried("1"), Host: "a", By: "an edit on a"})
-	commit(place("web", 1), place("web", 2))
-	commit(state.Observe{ID: "web-1.2", Phase: state.Ready, Container: "x1"}, state.Observe{ID: "web-2.2", Phase: state.Ready, Container: "x2"})
-	commit(state.FinishRollout{Revision: 1})
-	// All are sick at once, one is well again, one is given up.
-	commit(state.ReportHealth{ID: "web-1.2", Sick: "no answer"}, state.ReportHealth{ID: "web-2.2", Sick: "no answer"})
-	commit(state.Suspect{Service: "web", Why: "2 of 2 are sick at once"})
-	commit(state.ReportHealth{ID: "web-1.2"}, state.Suspect{Service: "web"})
-	commit(state.Fail{ID: "web-2.2", Reason: "no answer", Sick: true}, state.Gone{ID: "web-2.2"})
-	commit(place("web", 3))
-	commit(state.Observe{ID: "web-3.9", Phase: state.Ready, Container: "x3"})
-	// New limits: one can have them, the other cannot.
-	limits := tried("2")
-	limits.Hash = "s-2-limits"
-	commit(state.SetSpec{Spec: limits, Base: 1, Host: "a", By: "an edit on a"})
-	commit(state.Relimit{ID: "web-1.2", Was: "w-1", Revision: "w-2"}, state.Relimit{ID: "web-3.9", Was: "w-1", Revision: "w-2"})
-	commit(state.Relimited{ID: "web-1.2", Revision: "w-2"}, state.Relimited{ID: "web-3.9", Revision: "w-2", Problem: "it uses 200 MiB"})
-	commit(state.Drain{ID: "web-3.9", Why: "unfit", KeepReady: 1, Desired: 3}, state.FinishRollout{Revision: 2})
-	// A canary that is aborted, one that fails, one that is promoted, and one
-	// that goes on.
-	begin := func(version string, share float64) state.StartCanary {
-		return state.StartCanary{Spec: tried(version), Base: c.Spec.Revision, Share: share, By: "a deploy by root on b"}
-	}
-	commit(begin("3", .1))
-	commit(state.EndCanary{Canary: 15, Why: "by root"})
-	commit(begin("4", .2))
-	commit(state.PlaceCanary{Canary: 17, Service: "web", Slot: 4, Host: "b", Revision: "w-4", Why: "canary"})
-	commit(state.Fail{ID: "web-4.18", Reason: "exit 1"}, state.Gone{ID: "web-4.18"})
-	commit(begin("5", .5))
-	commit(state.PlaceCanary{Canary: 20, Service: "web", Slot: 5, Host: "b", Revision: "w-5", Why: "canary"})
-	commit(state.Observe{ID: "web-5.21", Phase: state.Ready, Container: "x5"})
-	commit(state.Promote{Canary: 20, By: "root"})
-	commit(state.FinishRollout{Revision: 3})
-	commit(begin("6", .1))
-	commit(state.EndCanary{Canary: 25, Failed: true, Why: "web: more errors"})
-	commit(begin("7", .1))
-	commit(state.PlaceCanary{Canary: 27, Service: "web", Slot: 7, Host: "a", Revision: "w-7", Why: "canary"})
+	keepBackupLog(t, commit, func() state.Cluster { return c })
 	if err := os.WriteFile(path+".log", log.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,8 @@ type Spec struct {
 	TLS *TLS `json:"tls,omitempty"`
 	// Databases are outside of this file's services and only watched.
 	Databases []Database `json:"databases,omitempty"`
+	// Backup is x-supervisor.backup.
+	Backup BackupSettings `json:"backup,omitzero"`
 }
 
 // Nginx is the x-supervisor.nginx key.
@@ -53,6 +55,7 @@ type Service struct {
 	Autoscale *autoscale.Policy `json:"autoscale,omitempty"`
 	Ingress   *lbconfig.Ingress `json:"ingress,omitempty"`
 	Database  *Database         `json:"database,omitempty"`
+	Backup    *Backup           `json:"backup,omitempty"`
 	// Stateful services own data (a named volume or a writable bind mount):
 	// one instance, never duplicated, never moved, replaced stop-first.
 	Stateful bool `json:"stateful,omitempty"`
