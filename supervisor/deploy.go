@@ -49,6 +49,11 @@ func (b backend) Deploy(ctx context.Context, d api.Deploy) (uint64, error) {
 	if by == "" {
 		by = "a deploy on " + b.options.Host
 	}
+	if !d.NoBackup {
+		if err := b.backUpBefore(ctx, c, by); err != nil {
+			return 0, err
+		}
+	}
 	if d.Canary > 0 {
 		refused, err := b.Propose(ctx, state.StartCanary{Spec: spec, Base: c.Spec.Revision, Share: d.Canary, By: by})
 		return c.Spec.Revision, errors.Join(append(refused, err)...)

@@ -139,6 +139,14 @@ func (d desk) Points(_ context.Context, q peer.PointsQuery) ([]peer.Point, error
 	return out, nil
 }
 
+// Tasks implements peer.Node.
+func (d desk) Tasks(context.Context) ([]peer.TaskProgress, error) {
+	if d.tasks == nil {
+		return nil, nil
+	}
+	return d.tasks(), nil
+}
+
 // Fetch implements peer.Node.
 func (d desk) Fetch(ctx context.Context, image string) error { return d.images.Fetch(ctx, image) }
 

@@ -58,6 +58,8 @@ type parts struct {
 	foreigners foreigners
 	// certs keeps certificates; nil where there are none, in simulations.
 	certs *certKeeper
+	// tasks are those with backups that this host does; nil where it does none.
+	tasks func() []peer.TaskProgress
 	log   *slog.Logger
 }
 

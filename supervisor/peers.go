@@ -19,6 +19,7 @@ type peers interface {
 	Standing(ctx context.Context, address string) (peer.Standing, error)
 	Enter(ctx context.Context, address string, e peer.Entry) error
 	Points(ctx context.Context, address string, q peer.PointsQuery) ([]peer.Point, error)
+	Tasks(ctx context.Context, address string) ([]peer.TaskProgress, error)
 	Fetch(ctx context.Context, address, image string) error
 	Image(ctx context.Context, address, image string, to io.Writer) error
 	Candidates(ctx context.Context, address string, named map[string]string) ([]state.Candidate, error)

@@ -211,6 +211,10 @@ func (p simPeers) Points(ctx context.Context, address string, q peer.PointsQuery
 	return simCall(ctx, p, address, func(d desk) ([]peer.Point, error) { return d.Points(ctx, q) })
 }
 
+func (p simPeers) Tasks(ctx context.Context, address string) ([]peer.TaskProgress, error) {
+	return simCall(ctx, p, address, func(d desk) ([]peer.TaskProgress, error) { return d.Tasks(ctx) })
+}
+
 func (p simPeers) Fetch(context.Context, string, string) error {
 	return fmt.Errorf("fetch: %w", os.ErrInvalid)
 }

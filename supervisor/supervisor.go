@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type Supervisor struct {
 	access    *sample.AccessLog
 	physician *physician
 	certs     *certKeeper
+	keeper    *keeper
 	listeners *listeners
 	// member and wire are nil in a cluster of one that no host can join.
 	member  *member
@@ -212,7 +214,12 @@ func (s *Supervisor) assemble(ctx context.Context, m *membership, r *replica) (e
 	if s.wire != nil {
 		all.peers = peer.NewClient(s.wire.Client())
 	}
+	all.tasks = s.tasksHere
 	s.node = newNode(all)
+	s.keeper = &keeper{
+		host: o.Host, replica: r, report: s.node.proposer, engine: s.engine, settled: s.node.settled.Load,
+		getenv: o.Getenv, notes: filepath.Join(o.StateDir, "tasks"), now: r.Now, log: o.Log.With("part", "backup"),
+	}
 	if s.wire != nil {
 		s.member = &member{node: s.node, stateDir: o.StateDir, membership: *m, store: s.store, wire: s.wire}
 	}
@@ -252,6 +259,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	g.Go(func() error { return s.node.run(ctx, edits) })
 	g.Go(func() error { return watchSpec(ctx, s.options, s.node.file, edits) })
 	g.Go(func() error { return s.physician.run(ctx) })
+	g.Go(func() error { return s.keeper.run(ctx) })
 	g.Go(func() error { return s.listeners.serve(ctx, backend{s, ctx}, s.options) })
 	g.Go(func() error { return s.certs.run(ctx) })
 	g.Go(func() error { return s.notify.Watchdog(ctx, s.alive) })

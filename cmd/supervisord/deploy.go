@@ -42,7 +42,7 @@ func newDeploy(e env) *cobra.Command {
 	w := &watch{env: e}
 	var file string
 	var images []string
-	var build, noCache bool
+	var build, noCache, noBackup bool
 	var canary string
 	c := &cobra.Command{
 		Use:   "deploy",
@@ -70,7 +70,7 @@ its own, so that an earlier one can be gone back to.`,
   supervisord deploy --image backend=acme/backend:1.5 --canary 10%`,
 		Args: want(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := api.Deploy{By: "a deploy by " + e.user()}
+			d := api.Deploy{By: "a deploy by " + e.user(), NoBackup: noBackup}
 			var err error
 			if d.Text, err = e.composeText(file); err != nil {
 				return wrongUsage(cmd, err)
@@ -111,6 +111,7 @@ its own, so that an earlier one can be gone back to.`,
 	c.Flags().StringVarP(&file, "file", "f", "", "the compose file, or - for standard input; paths in it begin at the daemon's own file")
 	c.Flags().StringArrayVar(&images, "image", nil, "SERVICE=IMAGE; may be given again")
 	c.Flags().BoolVar(&build, "build", false, "build the images first, as the build keys of the file say")
+	c.Flags().BoolVar(&noBackup, "no-backup", false, "leave out the backups that x-backup.before_deploy asks for")
 	c.Flags().BoolVar(&noCache, "no-cache", false, "with --build, build every step anew")
 	c.Flags().StringVar(&canary, "canary", "", "try it out with this share of the requests, as 10%")
 	w.register(c)
@@ -140,11 +141,16 @@ func (e env) build(ctx context.Context, file string, noCache bool, images map[st
 
 func newRollback(e env) *cobra.Command {
 	w := &watch{env: e}
+	var withData, yes bool
 	c := &cobra.Command{
 		Use:   "rollback [REVISION]",
 		Short: "Go back to an earlier revision",
 		Long: `rollback puts an earlier revision in force again, by default the last healthy one
-before that in force, and waits until all of it serves. Live counts stay.`,
+before that in force, and waits until all of it serves. Live counts stay.
+
+With --with-data the databases, too, go back to the backups that were taken
+before the first deploy after that revision (x-backup.before_deploy); it asks
+before.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fmt.Errorf("want a revision or nothing, got %s", counted(len(args), "argument"))
@@ -160,14 +166,26 @@ before that in force, and waits until all of it serves. Live counts stay.`,
 				}
 			}
 			return e.withClient(func(client *api.Client) error {
+				var data []api.Backup
+				if withData {
+					var err error
+					if data, err = e.dataOf(cmd.Context(), client, &body, yes); err != nil {
+						return fmt.Errorf("rollback: %w", err)
+					}
+				}
 				begun, err := client.Rollback(cmd.Context(), body)
 				if err != nil {
 					return fmt.Errorf("rollback: %w", err)
 				}
-				return w.through(cmd.Context(), client, begun)
+				if err := w.through(cmd.Context(), client, begun); err != nil {
+					return err
+				}
+				return e.restoreAll(cmd.Context(), client, data)
 			})
 		},
 	}
+	c.Flags().BoolVar(&withData, "with-data", false, "restore the backups from before the deploy that followed")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "with --with-data, do not ask")
 	w.register(c)
 	return c
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	// A schedule must mean the same on hosts that have no time zones installed.
+	_ "time/tzdata"
 )
 
 func main() {

@@ -35,6 +35,7 @@ func constructors() []func(env) *cobra.Command {
 		newAbort,
 		newAdopt,
 		newCerts,
+		newBackup,
 		newLogs,
 		newVersion,
 	}

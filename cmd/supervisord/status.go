@@ -169,6 +169,9 @@ func serviceNote(v api.Service, now time.Time) string {
 	if v.Pending != "" {
 		notes = append(notes, v.Pending)
 	}
+	if v.Backup != nil && v.Backup.Problem != "" {
+		notes = append(notes, "backup: "+v.Backup.Problem)
+	}
 	if v.Hold != nil {
 		notes = append(notes, fmt.Sprintf("held at %d by an operator", *v.Hold))
 	}

@@ -28,6 +28,11 @@ type Backend interface {
 	Candidates(ctx context.Context, named map[string]string) ([]state.Candidate, error)
 	// HaveImages sees that every host that may run services has their images.
 	HaveImages(ctx context.Context, services []string) error
+	// BeginTask gives a host a task of backups. An *Error says what is wrong
+	// with it.
+	BeginTask(ctx context.Context, o TaskOrder) (state.Task, error)
+	// TaskProgress returns how far a host is with its tasks.
+	TaskProgress(ctx context.Context, host string) []TaskProgress
 	// NewToken makes a token for hosts to join with, and says where.
 	// ErrClosedCluster where no host can join.
 	NewToken(ctx context.Context, ttl time.Duration) (NewToken, error)

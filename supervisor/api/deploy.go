@@ -26,6 +26,8 @@ type Deploy struct {
 	// Canary tries it out beside what is in force, with this share of the
 	// requests; 0 puts it in force.
 	Canary float64 `json:"canary,omitempty"`
+	// NoBackup leaves out the backups that x-backup.before_deploy asks for.
+	NoBackup bool `json:"no_backup,omitempty"`
 }
 
 // Deployed answers POST /v1/deploy and POST /v1/rollback, before the rollout

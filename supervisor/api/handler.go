@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // Options say how a handler behaves; Log is required.
@@ -85,25 +87,31 @@ func (s *server) routes() *http.ServeMux {
 		"GET /v1/revisions":                    s.releases,
 		"GET /v1/canary":                       s.canary,
 		"GET /v1/certs":                        s.certs,
+		"GET /v1/backups":                      s.backups,
+		"GET /v1/tasks/{id}":                   s.task,
 	} {
 		mux.HandleFunc(pattern, s.answer(h))
 	}
 	mux.HandleFunc("GET /health", s.liveness)
 	mux.HandleFunc("GET /admin/monitoring/health", s.monitoring)
 	mux.HandleFunc("GET /v1/events/stream", s.stream)
+	mux.HandleFunc("GET /v1/tasks/{id}/stream", s.taskStream)
 	mux.Handle("GET /v1/logs/{service}", s.trusted(http.HandlerFunc(s.logs)))
 	mux.Handle("POST /v1/services/{name}/scale", s.trusted(s.answer(s.scale)))
 	for pattern, h := range map[string]func(*http.Request) (any, error){
-		"POST /v1/hosts/{name}/drain":  s.changeHost(drainHost),
-		"POST /v1/hosts/{name}/resume": s.changeHost(resumeHost),
-		"POST /v1/hosts/{name}/remove": s.changeHost(removeHost),
-		"POST /v1/certs/{name}/renew":  s.renewCert,
-		"POST /v1/certs/{name}/import": s.importCert,
-		"POST /v1/certs/rehearse":      s.rehearse,
-		"POST /v1/deploy":              s.deploy,
-		"POST /v1/rollback":            s.rollback,
-		"POST /v1/canary/promote":      s.promote,
-		"POST /v1/canary/abort":        s.abort,
+		"POST /v1/hosts/{name}/drain":   s.changeHost(drainHost),
+		"POST /v1/hosts/{name}/resume":  s.changeHost(resumeHost),
+		"POST /v1/hosts/{name}/remove":  s.changeHost(removeHost),
+		"POST /v1/certs/{name}/renew":   s.renewCert,
+		"POST /v1/certs/{name}/import":  s.importCert,
+		"POST /v1/certs/rehearse":       s.rehearse,
+		"POST /v1/deploy":               s.deploy,
+		"POST /v1/rollback":             s.rollback,
+		"POST /v1/canary/promote":       s.promote,
+		"POST /v1/canary/abort":         s.abort,
+		"POST /v1/backups":              s.backupNow,
+		"POST /v1/backups/{id}/verify":  s.useBackup(state.TaskDrill),
+		"POST /v1/backups/{id}/restore": s.useBackup(state.TaskRestore),
 		// Its text may hold secrets.
 		"GET /v1/revisions/{revision}": s.oneRelease,
 		"GET /v1/tokens":               s.tokens,

@@ -83,7 +83,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	cluster, _ := c.backend.State()
-	m := metrics{out: out, view: view{Cluster: cluster, local: c.backend.Local()}}
+	m := metrics{out: out, view: view{Cluster: cluster, local: c.backend.Local(), now: cluster.Time}}
 	m.daemon()
 	m.raft()
 	m.spec()
@@ -97,6 +97,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		m.instance(i)
 	}
 	m.certMetrics(c.now())
+	m.backups()
 	m.health(c.backend.Health())
 	m.scaleEvents(c.count(cluster))
 }

@@ -199,6 +199,8 @@ type Service struct {
 	Pending string `json:"pending,omitempty"`
 	// Failures is the streak of failures that holds back the next attempt.
 	Failures *Failures `json:"failures,omitempty"`
+	// Backup is how its backups stand; absent where it has none.
+	Backup *BackupStatus `json:"backup,omitempty"`
 	// Rejected says, by host, why nginx refused its site.
 	Rejected map[string]string `json:"rejected,omitempty"`
 }

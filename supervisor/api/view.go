@@ -85,6 +85,7 @@ func (v view) service(name string) Service {
 		out.Suspected = suspicion.Why
 	}
 	out.CPU, out.Memory = v.use(name)
+	out.Backup = v.backupStatus(name)
 	return out
 }
 

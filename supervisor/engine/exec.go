@@ -41,11 +41,14 @@ func first(argv []string) string {
 }
 
 func (e *Engine) exec(ctx context.Context, id string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	return e.execAs(ctx, id, container.ExecOptions{Cmd: argv, AttachStdin: stdin != nil}, stdin, stdout, stderr)
+}
+
+func (e *Engine) execAs(ctx context.Context, id string, o container.ExecOptions, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	short, cancel := e.within(ctx)
 	defer cancel()
-	made, err := e.api().ContainerExecCreate(short, id, container.ExecOptions{
-		Cmd: argv, AttachStdin: stdin != nil, AttachStdout: true, AttachStderr: true,
-	})
+	o.AttachStdout, o.AttachStderr = true, true
+	made, err := e.api().ContainerExecCreate(short, id, o)
 	if err != nil {
 		return 0, err
 	}

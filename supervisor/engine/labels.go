@@ -11,6 +11,11 @@ const (
 	LabelInstance = "io.supervisord.instance"
 	// LabelRevision is the hash of the definition that it was made from.
 	LabelRevision = "io.supervisord.revision"
+	// LabelScratch is the id of the cluster that owns a container of a restore
+	// drill, and LabelTask the task that it was made for. Such a container does
+	// not carry LabelCluster: it is no instance, and no agent looks for it.
+	LabelScratch = "io.supervisord.scratch"
+	LabelTask    = "io.supervisord.task"
 	// LabelPort is the container's port that is published for the load
 	// balancer; it is absent where none is.
 	LabelPort = "io.supervisord.port"

@@ -59,6 +59,11 @@ func (c *Client) Points(ctx context.Context, address string, q PointsQuery) ([]P
 	return call[[]Point](ctx, c, address, pathPoints, q)
 }
 
+// Tasks is Node's.
+func (c *Client) Tasks(ctx context.Context, address string) ([]TaskProgress, error) {
+	return call[[]TaskProgress](ctx, c, address, pathTasks, none{})
+}
+
 // Fetch is Node's.
 func (c *Client) Fetch(ctx context.Context, address, image string) error {
 	_, err := call[none](ctx, c, address, pathFetch, fetchBody{image})

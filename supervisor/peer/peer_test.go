@@ -44,6 +44,9 @@ func (n *node) Enter(_ context.Context, e peer.Entry) error { n.entered = e; ret
 func (n *node) Points(_ context.Context, q peer.PointsQuery) ([]peer.Point, error) {
 	return []peer.Point{{At: q.From, CPU: .5}}, n.err
 }
+func (n *node) Tasks(context.Context) ([]peer.TaskProgress, error) {
+	return []peer.TaskProgress{{ID: "db.7", Dumped: 5}}, n.err
+}
 func (n *node) Fetch(_ context.Context, image string) error {
 	if image != "acme/web:2" {
 		return fmt.Errorf("no image %s", image)
@@ -135,6 +138,9 @@ func TestALogComesWholeAndItsEndIsKnown(t *testing.T) {
 	n := &node{}
 	c, at := serve(t, n)
 	var out, errs bytes.Buffer
+	if tasks, err := c.Tasks(t.Context(), at); err != nil || len(tasks) != 1 || tasks[0].Dumped != 5 {
+		t.Errorf("tasks %v: %v", tasks, err)
+	}
 	if err := c.Fetch(t.Context(), at, "acme/web:2"); err != nil {
 		t.Error(err)
 	}

@@ -21,6 +21,7 @@ const (
 	pathStanding = "/rpc/v1/standing"
 	pathEnter    = "/rpc/v1/enter"
 	pathPoints   = "/rpc/v1/points"
+	pathTasks    = "/rpc/v1/tasks"
 	pathFetch    = "/rpc/v1/fetch"
 	pathImage    = "/rpc/v1/image"
 	pathLogs     = "/rpc/v1/logs"
@@ -82,6 +83,7 @@ func Handler(n Node, caller func(*http.Request) string, log *slog.Logger) http.H
 	serve(mux, log, pathPoints, func(r *http.Request, body PointsQuery) ([]Point, error) {
 		return n.Points(r.Context(), body)
 	})
+	serve(mux, log, pathTasks, func(r *http.Request, _ none) ([]TaskProgress, error) { return n.Tasks(r.Context()) })
 	serve(mux, log, pathFetch, func(r *http.Request, body fetchBody) (none, error) {
 		return none{}, n.Fetch(r.Context(), body.Image)
 	})

@@ -31,6 +31,8 @@ type Node interface {
 	Enter(ctx context.Context, e Entry) error
 	// Points returns the recorded use of an instance on this host.
 	Points(ctx context.Context, q PointsQuery) ([]Point, error)
+	// Tasks returns how far this host is with its tasks.
+	Tasks(ctx context.Context) ([]TaskProgress, error)
 	// Fetch makes an image be on this host.
 	Fetch(ctx context.Context, image string) error
 	// Image writes an image that is on this host, for another one.
@@ -126,6 +128,19 @@ type Point struct {
 	At     time.Time `json:"at"`
 	CPU    float64   `json:"cpu"`
 	Memory float64   `json:"memory"`
+}
+
+// TaskProgress is how far a host is with a task; see api.TaskProgress.
+type TaskProgress struct {
+	ID      string  `json:"id"`
+	Kind    string  `json:"kind"`
+	Service string  `json:"service"`
+	Host    string  `json:"host"`
+	Backup  string  `json:"backup,omitempty"`
+	Phase   string  `json:"phase,omitempty"`
+	Dumped  int64   `json:"dumped_bytes"`
+	Stored  int64   `json:"stored_bytes"`
+	Seconds float64 `json:"seconds"`
 }
 
 // LogQuery says which log is wanted; see api.LogQuery.

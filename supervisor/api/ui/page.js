@@ -62,8 +62,22 @@ function card(s) {
     s.hold !== undefined ? make("p", "small held", `held at ${s.hold} by an operator`) : "",
     s.sentence ? make("p", "small", s.sentence) : "",
     s.pending ? make("p", "small wrong", s.pending) : "",
+    ...backups(s.backup),
     s.failures ? make("p", "small wrong", `${s.failures.count} in a row failed: ${s.failures.reason}`) : "",
     ...Object.entries(s.rejected || {}).map(([host, why]) => make("p", "small wrong", `nginx on ${host} refuses its site: ${why}`)));
+}
+
+// backups says how those of a service stand; nothing where it has none.
+function backups(b) {
+  if (!b) return [];
+  const when = (t) => new Date(t).toISOString().slice(0, 16).replace("T", " ") + " UTC";
+  const words = [b.last ? `backed up ${when(b.last.began)}` : "no backup yet"];
+  words.push(b.known_to_restore ? `known to restore: ${when(b.known_to_restore.began)}` : "not known to restore");
+  if (b.next) words.push(`next ${when(b.next)}`);
+  if (b.task) words.push(`${b.task.kind} under way`);
+  const lines = [make("p", "small", words.join(" · "))];
+  if (b.problem) lines.push(make("p", "small wrong", `backup: ${b.problem}`));
+  return lines;
 }
 
 function row(i, now) {
