@@ -97,8 +97,8 @@ func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 // lay makes a site whose daemon does not run yet.
 func lay(t testing.TB, binary, healthEvery string) *site {
 	t.Helper()
-	limit := 3 * time.Minute
-	if *soakScales+*soakDeploys+*soakKills > 0 {
+	limit := 5 * time.Minute
+	if *soakScales+*soakDeploys+*soakKills > 0 || *soakBackups > 20 {
 		limit = 25 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -1,0 +1,193 @@
+package rig_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/supervisord/supervisord/backup"
+	"github.com/supervisord/supervisord/backup/sink"
+	"github.com/supervisord/supervisord/cmd/supervisord/internal/rig"
+	"github.com/supervisord/supervisord/supervisor/api"
+	"github.com/supervisord/supervisord/supervisor/state"
+)
+
+var soakBackups = flag.Int("soak.backups", 3, "how many backups are killed in some way at a random point")
+
+// TestKilledBackups kills the daemon, the dump's tool and the database at
+// random points of backups. Never is one called done that is not whole, never is
+// one lost that was, and nothing is left over in the end.
+func TestKilledBackups(t *testing.T) {
+	v := startVault(t, "")
+	v.fill(60_000)
+	usual := v.usual()
+	for n := range *soakBackups {
+		how := []string{"daemon", "dump", "database"}[n%3]
+		began, err := v.Client.BackUp(v.ctx, api.BackupNow{Service: "pg", By: "a test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Duration(rand.Int64N(int64(usual) * 5 / 4))
+		time.Sleep(at)
+		v.strike(how)
+		v.allReady()
+		end := v.ended(began.Task.ID)
+		t.Logf("%s killed after %s of some %s: %q", how, at.Round(time.Millisecond), usual.Round(time.Millisecond), end.Result.Error)
+		v.whole()
+	}
+	v.nothingLeft()
+	// And all is well then.
+	v.runs(0, "", "backup", "now", "pg")
+}
+
+// usual is how long a backup takes that nobody kills.
+func (v *vault) usual() time.Duration {
+	v.t.Helper()
+	began := time.Now()
+	a, err := v.Client.BackUp(v.ctx, api.BackupNow{Service: "pg", By: "a test"})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if end := v.ended(a.Task.ID); end.Result.Error != "" {
+		v.t.Fatal(end.Result.Error)
+	}
+	return time.Since(began)
+}
+
+// ended waits for the end of a task, whatever becomes of the daemon meanwhile.
+func (v *vault) ended(id string) api.TaskAnswer {
+	v.t.Helper()
+	var a api.TaskAnswer
+	v.eventually("task "+id+" ends", func() string {
+		var err error
+		if a, err = v.Client.Task(v.ctx, id); err != nil {
+			return err.Error()
+		}
+		if !a.Ended {
+			return fmt.Sprintf("%+v", a.Progress)
+		}
+		return ""
+	})
+	return a
+}
+
+func (v *vault) strike(how string) {
+	v.t.Helper()
+	var err error
+	switch how {
+	case "daemon":
+		err = errors.Join(v.Kill(), v.Start(v.ctx))
+	case "dump":
+		// It may have ended by now.
+		_, _ = rig.Docker(v.ctx, "exec", "pg-1", "sh", "-c", `for p in /proc/[0-9]*; do read -r name <$p/comm 2>/dev/null && [ "$name" = pg_dump ] && kill -9 "${p#/proc/}"; done; true`)
+	case "database":
+		_, err = rig.Docker(v.ctx, "kill", "pg-1")
+		v.eventually("the database is missed", func() string {
+			for _, i := range v.instances() {
+				if i.Service == "pg" && i.Phase == state.Ready {
+					if out, err := rig.Docker(v.ctx, "inspect", "-f", "{{.State.Running}}", i.Container); err != nil || out != "true" {
+						return "not yet"
+					}
+				}
+			}
+			return ""
+		})
+	}
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// whole wants every backup that is known to be whole in the directory.
+func (v *vault) whole() {
+	v.t.Helper()
+	place := backup.Place{Cluster: v.cluster(), Service: "pg"}
+	for _, b := range v.backups("pg").Backups {
+		m, err := backup.ReadManifest(v.ctx, sink.NewDir(v.dir), place, b.ID)
+		if err == nil {
+			err = backup.Verify(v.ctx, sink.NewDir(v.dir), place, m, nil, nil)
+		}
+		if err != nil || b.Partial || m.Content.Rows() != 60_000 {
+			v.t.Errorf("%s is called done: %+v, %v", b.ID, b, err)
+		}
+	}
+}
+
+// BenchmarkBackup compares a backup by the daemon, of more than 500 MB of SQL in
+// a container, with the bare pipe pg_dump | zstd in that container, in turn.
+func BenchmarkBackup(b *testing.B) {
+	binary, _ := build(b)
+	v := startVaultWith(b, binary, ", verify: never")
+	v.sh("pg", `PGPASSWORD=$POSTGRES_PASSWORD psql -qU boss shop -c "CREATE TABLE t AS SELECT n AS id, 'customer number ' || n AS name, md5(n::text) AS token,
+		now() + n * interval '1 second' AS at, (ARRAY['new','paid','sent','returned'])[1 + n % 4] AS status, n * 17 % 100000 AS cents, repeat('lorem ipsum ', n % 9) AS note
+		FROM generate_series(1, 3600000) n" -c "VACUUM ANALYZE t"`)
+	bare := `PGPASSWORD=$POSTGRES_PASSWORD sh -c 'pg_dump -U boss shop | zstd -q -3 >/tmp/bare.zst' && sync /tmp/bare.zst 2>/dev/null; stat -c %s /tmp/bare.zst; rm /tmp/bare.zst`
+	var bares, ours []float64
+	var last api.Backup
+	for b.Loop() {
+		for range 3 {
+			began := time.Now()
+			size := v.sh("pg", bare)
+			bares = append(bares, time.Since(began).Seconds())
+			a, err := v.Client.BackUp(v.ctx, api.BackupNow{Service: "pg", By: "a benchmark"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			end := v.ended(a.Task.ID)
+			if end.Result.Error != "" {
+				b.Fatal(end.Result.Error)
+			}
+			last = *end.Record
+			ours = append(ours, last.Ended.Sub(last.Began).Seconds())
+			b.Logf("bare pipe %.1f s to %s bytes; backup %.1f s to %d of %d bytes, to a directory and a bucket, and read back", bares[len(bares)-1], size, ours[len(ours)-1], last.Size, last.DumpSize)
+		}
+		a, err := v.Client.VerifyBackup(v.ctx, last.ID, api.BackupUse{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("drill: %+v", v.ended(a.Task.ID).Result)
+	}
+	b.ReportMetric(float64(last.DumpSize)/1e6/median(bares), "bare-MB/s")
+	b.ReportMetric(float64(last.DumpSize)/1e6/median(ours), "backup-MB/s")
+	b.ReportMetric(peak(b, v.PID()), "peak-MiB")
+	known := v.backups("pg").Services[0].KnownToRestore
+	if known != nil {
+		b.ReportMetric(known.DrillSeconds, "drill-s")
+	}
+}
+
+func median(all []float64) float64 {
+	best := append([]float64(nil), all...)
+	for i := range best {
+		for j := i; j > 0 && best[j] < best[j-1]; j-- {
+			best[j], best[j-1] = best[j-1], best[j]
+		}
+	}
+	return best[len(best)/2]
+}
+
+// peak is the most memory that a process has had, in MiB.
+func peak(t testing.TB, pid int) float64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
+			kib, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return float64(kib) / 1024
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
+}
