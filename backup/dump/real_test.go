@@ -30,7 +30,7 @@ type kind struct {
 	want        []backup.Table
 }
 
-func engine(t *testing.T, name string, db *dbtest.DB) dump.Engine {
+func engineOf(t testing.TB, name string, db *dbtest.DB) dump.Engine {
 	t.Helper()
 	e, err := dump.New(dump.Options{Engine: name}, dump.Host{Env: db.Env})
 	if err != nil {
@@ -45,7 +45,7 @@ func postgres(t *testing.T) kind {
 		return db.Must(text, "psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", "shop")
 	}
 	return kind{
-		name: "postgres", db: db, at: engine(t, "postgres", db),
+		name: "postgres", db: db, at: engineOf(t, "postgres", db),
 		fill: func() {
 			sql(`CREATE ROLE "the app" LOGIN; CREATE SCHEMA "od""d"; CREATE TABLE orders (id serial PRIMARY KEY, note text);
 			INSERT INTO orders (note) SELECT E'a\tb\\.\nCOPY "x" FROM stdin;' || n FROM generate_series(1, 5000) n;
@@ -72,7 +72,7 @@ func mariadb(t *testing.T) kind {
 		return db.Must(text, db.Dir+"/bin/mariadb", "-uroot", "-BN", "--raw", "shop")
 	}
 	return kind{
-		name: "mariadb", db: db, at: engine(t, "mariadb", db),
+		name: "mariadb", db: db, at: engineOf(t, "mariadb", db),
 		fill: func() {
 			sql("CREATE TABLE orders (id int PRIMARY KEY AUTO_INCREMENT, note text, raw blob) ENGINE=InnoDB;" +
 				`INSERT INTO orders (note, raw) SELECT CONCAT('a),(1,\'b\\\\', CHAR(10), 'INSERT INTO ` + "`x`" + ` VALUES (', seq), UNHEX('00FF275C') FROM seq_1_to_5000;` +
@@ -94,7 +94,7 @@ func redisKind(t *testing.T) kind {
 		return db.Must("", append([]string{cli, "--no-auth-warning"}, args...)...)
 	}
 	return kind{
-		name: "redis", db: db, at: engine(t, "redis", db),
+		name: "redis", db: db, at: engineOf(t, "redis", db),
 		fill: func() {
 			run("EVAL", "for i=1,5000 do redis.call('SET', 'key:'..i, string.rep('v', i % 50)..i) end; redis.call('SET', 'soon', 'x', 'EX', 1000)", "0")
 			run("-n", "3", "HSET", "h", "f", "v")
