@@ -21,8 +21,9 @@ type CertOrder struct {
 // state matters.
 //
 // A name is due when it has no certificate, when its certificate is to be
-// renewed, when the CA that the file names is another one, or when an operator
-// demands it; not before the pause after its last failure is over, which a
+// renewed, when the CA that the file names is another one, when an operator
+// demands it, or when the end of its last order was never recorded, because who
+// ordered has died or lost the leadership meanwhile; not before the pause after its last failure is over, which a
 // demand does not wait for. Certificates that expire soonest come first, then
 // names without one, those with the fewest failures first: so that what works
 // goes on working, and wrong names are the last to use up the orders of a day.
@@ -56,6 +57,8 @@ func Certificates(c state.Cluster, now time.Time) (due []CertOrder, next time.Ti
 			o.Why, at = "it has none", order.Next
 		case cert.CA == "":
 			continue // an operator has brought it, and brings the next one
+		case !order.Began.IsZero() && order.Ended.IsZero():
+			o.Why, at = "its last order was left unfinished", order.Next
 		case cert.CA != c.Spec.TLS.CA:
 			o.Why, at = "the file names another CA", order.Next
 		default:

@@ -56,7 +56,16 @@ func TestCertificates(t *testing.T) {
 		"a renewal that failed":     {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", -day, 29*day); failed(c, "a.test", 1, time.Minute) }, "", time.Minute},
 		"an operator does not wait": {[]string{"a.test"}, func(c *state.Cluster) { demand(c, "a.test", now.Add(time.Hour)) }, "a.test (an operator demands it)", 0},
 		"nor for a good one":        {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", 5*day, 30*day); demand(c, "a.test", now) }, "renew a.test (an operator demands it)", 0},
-		"another CA":                {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", 5*day, 30*day); c.Spec.TLS.CA += "2" }, "renew a.test (the file names another CA)", 0},
+		// A demand is taken away when its order begins, and must not be lost with it.
+		"an order that nobody has finished": {[]string{"a.test"}, func(c *state.Cluster) {
+			cert(c, "a.test", 5*day, 30*day)
+			c.CertOrders = c.CertOrders.Put("a.test", state.CertOrder{Name: "a.test", Began: now.Add(-time.Minute), Host: "dead"})
+		}, "renew a.test (its last order was left unfinished)", 0},
+		"an order that has ended": {[]string{"a.test"}, func(c *state.Cluster) {
+			cert(c, "a.test", 5*day, 30*day)
+			c.CertOrders = c.CertOrders.Put("a.test", state.CertOrder{Name: "a.test", Began: now.Add(-time.Minute), Ended: now, Host: "a"})
+		}, "", 5 * day},
+		"another CA": {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", 5*day, 30*day); c.Spec.TLS.CA += "2" }, "renew a.test (the file names another CA)", 0},
 		"what was brought is left": {[]string{"a.test"}, func(c *state.Cluster) {
 			c.Certificates = c.Certificates.Put("a.test", state.Certificate{Name: "a.test"})
 		}, "", 0},
