@@ -30,11 +30,11 @@ demo: build
 	./bin/supervisord demo
 
 # All tests, with the race detector, against a real engine, nginx and databases;
-# then the simulation of clusters with 500 seeds, and three real hosts.
+# then the simulation of clusters with 200 seeds, and three real hosts.
 test: lint
 	./.ci/install test
 	$(GO) test -race -timeout 20m ./...
-	$(GO) test ./supervisor -run '^TestSimCluster' -sim.runs=250 -timeout 20m
+	$(GO) test ./supervisor -run '^TestSimCluster' -sim.runs=100 -timeout 20m
 	$(GO) test -tags hosts -short -v -count=1 -timeout 15m $(HOSTS)
 
 # Three real hosts on this machine, each with its own systemd, engine and nginx,

@@ -174,6 +174,7 @@ func (p *project) copied(from, to string) {
 }
 
 func TestAProjectOfDockerComposeIsTakenOverUnderLoad(t *testing.T) {
+	t.Parallel()
 	p := composed(t)
 	before := p.containers()
 	if err := p.Start(p.ctx); err != nil {
@@ -235,6 +236,7 @@ func TestAProjectOfDockerComposeIsTakenOverUnderLoad(t *testing.T) {
 }
 
 func TestWhatWasAdoptedIsGivenBackAsItWas(t *testing.T) {
+	t.Parallel()
 	p := composed(t)
 	before := p.containers()
 	if err := p.Start(p.ctx); err != nil {

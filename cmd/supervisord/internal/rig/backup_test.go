@@ -203,6 +203,7 @@ func (v *vault) cluster() string {
 // TestBackupsOfRealDatabases takes, verifies and restores backups of all three
 // in containers, to a directory and to a bucket, encrypted; and deploys with them.
 func TestBackupsOfRealDatabases(t *testing.T) {
+	t.Parallel()
 	v := startVault(t, ", before_deploy: true, encrypt_to: [KEY]")
 	v.fill(3000)
 	for _, service := range []string{"pg", "maria", "cache"} {

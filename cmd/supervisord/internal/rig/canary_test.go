@@ -42,6 +42,7 @@ func (s *site) from(n int) map[string]int {
 // TestCanaries tries out a release that is well and one that is not, under
 // load.
 func TestCanaries(t *testing.T) {
+	t.Parallel()
 	s := start(t, four)
 	s.ready(4)
 	s.event(state.EventReleaseHealthy, "revision 1")
@@ -113,6 +114,7 @@ func errString(err error) string {
 
 // TestAnInstanceThatOnlyClientsFindSickIsReplaced: its health check is good.
 func TestAnInstanceThatOnlyClientsFindSickIsReplaced(t *testing.T) {
+	t.Parallel()
 	s := start(t, four)
 	before := s.ready(4)
 	_, end := s.load(demo.LoadOptions{Open: true, Rate: 60, Fresh: 0.5})
@@ -129,6 +131,7 @@ func TestAnInstanceThatOnlyClientsFindSickIsReplaced(t *testing.T) {
 
 // TestNewLimitsNeedNoNewContainers changes limits under load.
 func TestNewLimitsNeedNoNewContainers(t *testing.T) {
+	t.Parallel()
 	s := start(t, four)
 	before := s.ready(4)
 	_, image := build(t)
@@ -146,6 +149,7 @@ func TestNewLimitsNeedNoNewContainers(t *testing.T) {
 // TestAFreshInstanceStartsSlowly looks at what nginx is told while one is warm
 // and the other is not.
 func TestAFreshInstanceStartsSlowly(t *testing.T) {
+	t.Parallel()
 	keys := `    deploy: {replicas: 1, resources: {limits: {cpus: "0.2", memory: 64M}}}
 `
 	s := start(t, keys)

@@ -64,6 +64,7 @@ const rolling = `    deploy: {replicas: 6, resources: {limits: {cpus: "0.2", mem
 // TestDeploysUnderLoad has releases that are well, that are not, and that are
 // interrupted, under load that must not notice.
 func TestDeploysUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := start(t, rolling)
 	s.ready(6)
 	_, image := build(t)
