@@ -24,7 +24,6 @@ var soakBackups = flag.Int("soak.backups", 3, "how many backups are killed in so
 // random points of backups. Never is one called done that is not whole, never is
 // one lost that was, and nothing is left over in the end.
 func TestKilledBackups(t *testing.T) {
-	t.Parallel()
 	v := startVault(t, "")
 	v.fill(60_000)
 	usual := v.usual()
