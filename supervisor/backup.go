@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +25,7 @@ func (b backend) BeginTask(ctx context.Context, o api.TaskOrder) (state.Task, er
 	case state.TaskBackup:
 		cmd.Host, err = backupHost(c, o.Service)
 	case state.TaskDrill:
-		cmd.Service, cmd.Host, err = readingHost(c, o.Backup)
+		cmd.Service, cmd.Host, err = drillHost(c, o.Backup)
 	case state.TaskRestore:
 		cmd.Service, cmd.Host, err = restoreHost(c, o)
 	default:
@@ -66,18 +64,21 @@ func conflict(format string, args ...any) error {
 }
 
 func backupHost(c state.Cluster, service string) (string, error) {
-	s, ok := c.Spec.Services[service]
-	if !ok {
-		return "", &api.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no service %q", service)}
-	}
-	if s.Backup == nil {
+	_, ok := c.Spec.Services[service]
+	switch backedUp := c.Spec.BackupOf(service) != nil; {
+	case !ok && !backedUp:
+		return "", &api.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no service %q, and no database outside with backups", service)}
+	case !backedUp:
 		return "", &api.Error{Status: http.StatusConflict, Message: service + " has no x-backup key", Hint: "the key says which database it is and where its backups go"}
 	}
 	host := plan.ServingHost(c, service)
-	if host == "" {
-		return "", conflict("no instance of %s is ready", service)
+	switch _, outside := c.Spec.OutsideOf(service); {
+	case host != "":
+		return host, nil
+	case outside:
+		return "", conflict("no host can take the backups of %s now", service)
 	}
-	return host, nil
+	return "", conflict("no instance of %s is ready", service)
 }
 
 func readingHost(c state.Cluster, id string) (service, host string, err error) {
@@ -89,6 +90,17 @@ func readingHost(c state.Cluster, id string) (service, host string, err error) {
 		return "", "", conflict("%s is in directories of %s only, which is not there", id, r.Host)
 	}
 	return r.Service, host, nil
+}
+
+// drillHost is where a drill is done.
+func drillHost(c state.Cluster, id string) (service, host string, err error) {
+	if service, host, err = readingHost(c, id); err != nil {
+		return "", "", err
+	}
+	if _, err := scratchOf(c.Spec, service); err != nil {
+		return "", "", conflict("%v", err)
+	}
+	return service, host, nil
 }
 
 var databasePattern = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]{0,50}$`)
@@ -109,6 +121,12 @@ func restoreHost(c state.Cluster, o api.TaskOrder) (service, host string, err er
 		return service, host, nil
 	default:
 		return "", "", &api.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("to %q: want database:NAME, service:NAME or file:/PATH", o.To)}
+	}
+	if db, ok := c.Spec.OutsideOf(into); ok && db.Engine == "redis" {
+		return "", "", &api.Error{
+			Status: http.StatusConflict, Message: "a Redis outside cannot be restored in its place: that takes a second server beside it",
+			Hint: "--to file:/PATH writes the snapshot, --to service:NAME restores into a service",
+		}
 	}
 	at, err := backupHost(c, into)
 	if err != nil {
@@ -165,9 +183,8 @@ func (s *Supervisor) tasksHere() []peer.TaskProgress {
 func (b backend) backUpBefore(ctx context.Context, c state.Cluster, by string) error {
 	type run struct{ service, task string }
 	var runs []run
-	for _, name := range slices.Sorted(maps.Keys(c.Spec.Services)) {
-		s := c.Spec.Services[name]
-		if s.Backup == nil || !s.Backup.BeforeDeploy {
+	for _, name := range c.Spec.BackedUp() {
+		if !c.Spec.BackupOf(name).BeforeDeploy {
 			continue
 		}
 		t, err := b.beginWhenFree(ctx, api.TaskOrder{Kind: state.TaskBackup, Service: name, By: by, Before: c.Spec.Revision + 1})

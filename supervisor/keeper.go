@@ -227,7 +227,11 @@ func (k *keeper) tell(ctx context.Context, c state.Cluster, w *work, cmd state.F
 
 func (k *keeper) discard(ctx context.Context, c state.Cluster, t state.Task) error {
 	var errs []error
-	for _, target := range k.targets(c, c.Spec.Services[t.Service].Backup.To) {
+	b := c.Spec.BackupOf(t.Service)
+	if b == nil {
+		return nil
+	}
+	for _, target := range k.targets(c, b.To) {
 		errs = append(errs, backup.Remove(ctx, target, place(c, t.Service), t.Backup))
 	}
 	return errors.Join(errs...)
@@ -266,7 +270,7 @@ func (e execer) Exec(ctx context.Context, c dump.Command) (int, error) {
 // database is the tools of a service's database in a container.
 func (k *keeper) database(s state.Service, container string) (dump.Engine, error) {
 	if s.Backup == nil {
-		return nil, fmt.Errorf("%s has no x-backup any more", s.Name)
+		return nil, notBacked(s.Name)
 	}
 	return dump.New(dump.Options{
 		Engine: s.Backup.Engine, Database: s.Backup.Database, LowPriority: s.Backup.LowPriority,

@@ -67,12 +67,12 @@ func (u unusable) Remove(context.Context, string) error { return u.err }
 // other tasks is removed first; where it had finished all but telling, that is
 // told now.
 func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *state.FinishTask) error {
-	s := c.Spec.Services[w.task.Service]
-	if s.Backup == nil {
-		return fmt.Errorf("%s has no x-backup any more", w.task.Service)
+	b := c.Spec.BackupOf(w.task.Service)
+	if b == nil {
+		return notBacked(w.task.Service)
 	}
-	targets := k.targets(c, s.Backup.To)
-	p := place(c, s.Name)
+	targets := k.targets(c, b.To)
+	p := place(c, w.task.Service)
 	for _, t := range targets {
 		swept, err := backup.Sweep(ctx, t, p, func(string) bool { return false })
 		if err != nil {
@@ -87,17 +87,13 @@ func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *stat
 		cmd.Record = record(m, copies)
 		return nil
 	}
-	container, err := k.serving(k.current(), s.Name)
-	if err != nil {
-		return err
-	}
-	db, err := k.database(s, container)
+	db, err := k.inUse(c, w.task.Service)
 	if err != nil {
 		return err
 	}
 	m, copies, err := backup.Job{
-		Place: p, ID: w.task.Backup, Recipients: s.Backup.EncryptTo, Targets: targets, Dumper: db,
-		LowPriority: s.Backup.LowPriority, Now: k.now, Progress: w.progress,
+		Place: p, ID: w.task.Backup, Recipients: b.EncryptTo, Targets: targets, Dumper: db,
+		LowPriority: b.LowPriority, Now: k.now, Progress: w.progress,
 	}.Run(ctx)
 	if err != nil {
 		return err

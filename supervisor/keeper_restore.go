@@ -84,9 +84,9 @@ func (k *keeper) drill(ctx context.Context, c state.Cluster, w *work, cmd *state
 		cmd.Damaged = errors.Is(err, backup.ErrDamaged)
 		return err
 	}
-	s, ok := c.Spec.Services[r.Service]
-	if !ok {
-		return fmt.Errorf("%s is no longer in the compose file", r.Service)
+	s, err := scratchOf(c.Spec, r.Service)
+	if err != nil {
+		return err
 	}
 	begun := k.now()
 	restored := ""
@@ -212,12 +212,11 @@ func (k *keeper) restore(ctx context.Context, c state.Cluster, w *work, cmd *sta
 	if path, ok := strings.CutPrefix(to, "file:"); ok {
 		return k.restoreFile(ctx, c, w, path, cmd)
 	}
-	s := c.Spec.Services[service]
-	container, err := k.serving(k.current(), service)
-	if err != nil {
-		return err
+	b := c.Spec.BackupOf(service)
+	if b == nil {
+		return notBacked(service)
 	}
-	db, err := k.database(s, container)
+	db, err := k.inUse(c, service)
 	if err != nil {
 		return err
 	}
@@ -232,8 +231,8 @@ func (k *keeper) restore(ctx context.Context, c state.Cluster, w *work, cmd *sta
 	if err != nil {
 		return err
 	}
-	if r.Engine != s.Backup.Engine && strings.Replace(r.Engine, "mariadb", "mysql", 1) != strings.Replace(s.Backup.Engine, "mariadb", "mysql", 1) {
-		return fmt.Errorf("%s is of %s, and %s is %s", r.ID, r.Engine, service, s.Backup.Engine)
+	if r.Engine != b.Engine && strings.Replace(r.Engine, "mariadb", "mysql", 1) != strings.Replace(b.Engine, "mariadb", "mysql", 1) {
+		return fmt.Errorf("%s is of %s, and %s is %s", r.ID, r.Engine, service, b.Engine)
 	}
 	if name, ok := strings.CutPrefix(to, "database:"); ok {
 		into = name

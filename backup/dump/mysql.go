@@ -27,14 +27,18 @@ user=root MYSQL_PWD=${SVD_PASSWORD:-$root}
 if [ -z "$MYSQL_PWD" ] && [ -n "$(first MARIADB_PASSWORD MYSQL_PASSWORD)" ] && [ -n "$(first MARIADB_USER MYSQL_USER)" ]; then
 	user=$(first MARIADB_USER MYSQL_USER) MYSQL_PWD=$(first MARIADB_PASSWORD MYSQL_PASSWORD)
 fi
+user=${SVD_USER:-$user}
 [ -z "$MYSQL_PWD" ] && unset MYSQL_PWD || export MYSQL_PWD
 main=$(first MARIADB_DATABASE MYSQL_DATABASE)
 client=mysql; command -v mariadb >/dev/null 2>&1 && client=mariadb
 dump=mysqldump; command -v mariadb-dump >/dev/null 2>&1 && dump=mariadb-dump
 `
 
+// myLogin begins the arguments of every client: the file must come first.
+const myLogin = ` ${SVD_LOGIN:+"--defaults-extra-file=$SVD_LOGIN"} ${SVD_HOST:+--protocol=tcp --host="$SVD_HOST" --port="$SVD_PORT"} --user="$user" `
+
 // myAsk reads SQL from standard input; it runs in no database.
-const myAsk = myEnv + `exec $client --user="$user" --batch --raw --skip-column-names --default-character-set=utf8mb4`
+const myAsk = myEnv + `exec $client` + myLogin + `--batch --raw --skip-column-names --default-character-set=utf8mb4`
 
 // myMain prints the name of the database in use, $1 where it is given.
 const myMain = myEnv + `printf %s "${1:-$main}"`
@@ -42,7 +46,7 @@ const myMain = myEnv + `printf %s "${1:-$main}"`
 const myDump = myEnv + guard + `
 more=
 $dump --help 2>/dev/null | grep -q -e --set-gtid-purged && more=--set-gtid-purged=OFF
-guard $dump --user="$user" --single-transaction --quick --routines --triggers --events --hex-blob --no-tablespaces \
+guard $dump` + myLogin + `--single-transaction --quick --routines --triggers --events --hex-blob --no-tablespaces \
 	--default-character-set=utf8mb4 $more "$1"
 `
 
@@ -233,7 +237,7 @@ func quoteMy(text string) string {
 
 func quoteName(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-const myLoad = myEnv + `exec $client --user="$user" --batch --default-character-set=utf8mb4 "$1"`
+const myLoad = myEnv + `exec $client` + myLogin + `--batch --default-character-set=utf8mb4 "$1"`
 
 func (m *mysql) Load(ctx context.Context, dump io.Reader, c backup.Content, into string) error {
 	make := "CREATE DATABASE " + quoteName(into)

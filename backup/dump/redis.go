@@ -34,6 +34,8 @@ if [ -z "$REDISCLI_AUTH" ]; then
 fi
 [ -z "$REDISCLI_AUTH" ] && unset REDISCLI_AUTH || export REDISCLI_AUTH
 client=redis-cli; command -v valkey-cli >/dev/null 2>&1 && client=valkey-cli
+[ -z "${SVD_HOST:-}" ] || client="$client -h $SVD_HOST -p $SVD_PORT"
+[ -z "${SVD_USER:-}" ] || client="$client --user $SVD_USER"
 server=redis-server; command -v valkey-server >/dev/null 2>&1 && server=valkey-server
 `
 

@@ -14,7 +14,8 @@ import (
 // Backups answers GET /v1/backups?service=NAME.
 type Backups struct {
 	At time.Time `json:"at"`
-	// Services are those with an x-backup key, or with backups, by name.
+	// Services are those with an x-backup key, or with backups, and databases
+	// outside that are backed up, by name.
 	Services []BackupStatus `json:"services"`
 	// Backups are all that are known, the newest first.
 	Backups []Backup `json:"backups"`
@@ -122,7 +123,7 @@ func streak(s state.Streak) *Failures {
 
 // backupStatus is nil for a service that has neither backups nor the key.
 func (v view) backupStatus(name string) *BackupStatus {
-	b := v.Spec.Services[name].Backup
+	b := v.Spec.BackupOf(name)
 	line, _ := v.BackupLines.Get(name)
 	out := &BackupStatus{
 		Service: name, Next: line.Next, NextDrill: line.VerifyNext, Runs: line.Runs, Failed: line.Failed,
@@ -192,10 +193,10 @@ func keysOf(m map[string]string) func(func(string) bool) {
 	}
 }
 
-// backupNames are the services that backups are to be told of.
+// backupNames are the services and databases outside that backups are to be told of.
 func (v view) backupNames() []string {
 	seen := map[string]string{}
-	for name := range v.Spec.Services {
+	for _, name := range v.Spec.BackedUp() {
 		seen[name] = ""
 	}
 	for r := range v.Backups.Values() {

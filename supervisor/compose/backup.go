@@ -29,8 +29,27 @@ const wantBackupEngine = "postgres or mysql or mariadb or redis"
 func readBackup(r *report, p place, v *value, image string) *state.Backup {
 	before := len(r.errs)
 	b := &state.Backup{}
-	rules{closed: true, known: map[string]shape{
-		"engine":        into(&b.Engine, readBackupEngine),
+	keys := backupKeys(b)
+	keys["engine"] = into(&b.Engine, readBackupEngine)
+	rules{closed: true, known: keys}.check(r, p, v)
+	if v.kind != mapKind {
+		return nil
+	}
+	if v.get("engine") == nil {
+		if b.Engine = backupEngine(image); b.Engine == "" {
+			r.path(p.child("engine"), "missing", wantBackupEngine)
+		}
+	}
+	readTimes(r, p, v, b)
+	if len(r.errs) > before {
+		return nil
+	}
+	return b
+}
+
+// backupKeys are the keys that all backups have.
+func backupKeys(b *state.Backup) map[string]shape {
+	return map[string]shape{
 		"database":      into(&b.Database, readText),
 		"schedule":      str,
 		"timezone":      into(&b.Timezone, readTimezone),
@@ -40,15 +59,11 @@ func readBackup(r *report, p place, v *value, image string) *state.Backup {
 		"verify":        str,
 		"before_deploy": into(&b.BeforeDeploy, readBool),
 		"low_priority":  into(&b.LowPriority, readBool),
-	}}.check(r, p, v)
-	if v.kind != mapKind {
-		return nil
 	}
-	if v.get("engine") == nil {
-		if b.Engine = backupEngine(image); b.Engine == "" {
-			r.path(p.child("engine"), "missing", wantBackupEngine)
-		}
-	}
+}
+
+// readTimes reads what the other keys of a backup are needed for.
+func readTimes(r *report, p place, v *value, b *state.Backup) {
 	if v.get("to") == nil {
 		r.path(p.child("to"), "missing", "a list of directories and s3:// URLs")
 	}
@@ -58,10 +73,6 @@ func readBackup(r *report, p place, v *value, image string) *state.Backup {
 	if s := v.get("verify"); s != nil {
 		b.Verify = readVerify(r, p.child("verify"), s, b.Timezone)
 	}
-	if len(r.errs) > before {
-		return nil
-	}
-	return b
 }
 
 // backupEngine guesses the engine from the image. MariaDB's tools have names of
@@ -241,25 +252,25 @@ func readEndpoint(r *report, p place, v *value) string {
 }
 
 // checkBackup says what an operator should know of a backup that is in order.
-func (b *builder) checkBackup(p place, s state.Service) {
-	if s.Backup == nil {
+func (b *builder) checkBackup(p place, s *state.Backup) {
+	if s == nil {
 		return
 	}
-	if s.Backup.Schedule == "" && !s.Backup.BeforeDeploy {
+	if s.Schedule == "" && !s.BeforeDeploy {
 		b.warn(p, "has no schedule: backups are taken by hand only")
 	}
-	for _, target := range s.Backup.To {
-		if strings.HasPrefix(target, "s3://") && len(s.Backup.EncryptTo) == 0 {
+	for _, target := range s.To {
+		if strings.HasPrefix(target, "s3://") && len(s.EncryptTo) == 0 {
 			b.warn(p, "backups in "+target+" are not encrypted; encrypt_to takes an age public key")
 		}
 	}
-	if s.Backup.Schedule != "" && s.Backup.Verify == "" {
+	if s.Schedule != "" && s.Verify == "" {
 		b.warn(p, "no drill is scheduled (verify): whether the backups restore will not be known")
 	}
-	if s.Backup.Verify != "" && len(s.Backup.EncryptTo) > 0 && b.root.get("x-supervisor").get("backup").get("age_identity_file") == nil {
+	if s.Verify != "" && len(s.EncryptTo) > 0 && b.root.get("x-supervisor").get("backup").get("age_identity_file") == nil {
 		b.warn(p, "the backups are encrypted, and without x-supervisor.backup.age_identity_file no drill can restore them")
 	}
-	if sched, err := backup.ParseSchedule(s.Backup.Schedule, s.Backup.Timezone); err == nil {
+	if sched, err := backup.ParseSchedule(s.Schedule, s.Timezone); err == nil {
 		first := sched.Next(time.Unix(0, 0))
 		if gap := sched.Next(first).Sub(first); gap < 10*time.Minute {
 			b.warn(p.child("schedule"), "every "+gap.String()+" is often for a whole dump")

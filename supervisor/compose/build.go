@@ -85,7 +85,7 @@ func (b *builder) service(name string) state.Service {
 	b.checkImage(p, v)
 	if x := v.get("x-backup"); x != nil {
 		s.Backup = readBackup(b.report, p.child("x-backup"), x, image)
-		b.checkBackup(p.child("x-backup"), s)
+		b.checkBackup(p.child("x-backup"), s.Backup)
 	}
 	if b.project == nil {
 		return s

@@ -76,7 +76,7 @@ func readEngine(r *report, p place, v *value) string {
 // readSupervisor reads x-supervisor of the top level:
 //
 //	nginx: {container: edge, listen: ["80", "127.0.0.1:8080"], listen_tls: ["443"]}
-//	databases: [{name: billing, engine: postgres, address: "10.0.0.5:5432"}]
+//	databases: [{name: billing, engine: postgres, address: "10.0.0.5:5432", backup: {…}}]
 //	backup: {age_identity_file: /etc/supervisord/age.key}
 func readSupervisor(r *report, p place, v *value) (state.Nginx, []state.Database, state.BackupSettings) {
 	var nginx state.Nginx
@@ -139,11 +139,15 @@ func readDatabases(at *[]state.Database) shape {
 			"name":    into(&db.Name, readDatabaseName),
 			"engine":  into(&db.Engine, readEngine),
 			"address": into(&db.Address, readAddress),
+			"backup":  anything, // readOutside checks it
 		}}.check(r, p, v)
 		for _, name := range []string{"name", "engine", "address"} {
 			if v.kind == mapKind && v.get(name) == nil {
 				r.path(p.child(name), "missing", "name, engine and address")
 			}
+		}
+		if x := v.get("backup"); x != nil {
+			readOutside(r, p.child("backup"), x, &db)
 		}
 		*at = append(*at, db)
 	})

@@ -269,17 +269,24 @@ func findCircle(spec state.Spec, start string) []string {
 	return walk(start)
 }
 
-// checkDatabases refuses two databases of one name.
+// checkDatabases refuses two databases of one name. Backups are named by the
+// service or the database outside, so there it may have no service's either.
 func (b *builder) checkDatabases(spec state.Spec) {
 	taken := map[string]bool{}
 	for name, s := range spec.Services {
 		taken[name] = s.Database != nil
 	}
 	for i, db := range spec.Databases {
-		if taken[db.Name] {
-			b.path(place{"x-supervisor", "databases", index(i), "name"}, quote(db.Name)+" is already a database", "another name")
+		p := place{"x-supervisor", "databases", index(i)}
+		_, service := spec.Services[db.Name]
+		switch {
+		case taken[db.Name]:
+			b.path(p.child("name"), quote(db.Name)+" is already a database", "another name")
+		case service && db.Backup != nil:
+			b.path(p.child("name"), quote(db.Name)+" is already a service, and their backups would be taken for each other's", "another name")
 		}
 		taken[db.Name] = true
+		b.checkBackup(p.child("backup"), db.Backup)
 	}
 }
 

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -22,20 +21,24 @@ func (r *round) backups() {
 			r.do(state.FinishTask{ID: t.ID, Service: t.Service, Error: "its host " + t.Host + " is lost"}, "host lost")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Cluster.Spec.Services)) {
-		if s := r.Cluster.Spec.Services[name]; s.Backup != nil {
-			r.backup(s)
-		}
+	for _, name := range r.Cluster.Spec.BackedUp() {
+		r.backup(subject{name, *r.Cluster.Spec.BackupOf(name)})
 	}
 }
 
-func (r *round) backup(s state.Service) {
+// subject is a database that is backed up.
+type subject struct {
+	Name string
+	state.Backup
+}
+
+func (r *round) backup(s subject) {
 	line, armed := r.Cluster.BackupLines.Get(s.Name)
 	if b := s.Backup; !armed || line.Schedule != b.Schedule || line.Verify != b.Verify || line.Timezone != b.Timezone {
 		r.arm(s, line)
 		line, _ = r.Cluster.BackupLines.Get(s.Name)
 	}
-	for _, begin := range []func(state.Service, state.BackupLine) bool{r.take, r.drill, r.prune} {
+	for _, begin := range []func(subject, state.BackupLine) bool{r.take, r.drill, r.prune} {
 		if _, busy := r.Cluster.Tasks.Get(s.Name); busy {
 			// What is due meanwhile is begun when it has ended.
 			return
@@ -46,7 +49,7 @@ func (r *round) backup(s state.Service) {
 
 // arm works out the next due times of a schedule that is new. One that has not
 // changed keeps its time, so that what was missed is caught up.
-func (r *round) arm(s state.Service, line state.BackupLine) {
+func (r *round) arm(s subject, line state.BackupLine) {
 	b := s.Backup
 	cmd := state.ArmBackup{
 		Service: s.Name, Schedule: b.Schedule, Verify: b.Verify, Timezone: b.Timezone,
@@ -91,9 +94,13 @@ func due(text, zone string, waiting, now time.Time) (at, then time.Time, ok bool
 	return at.UTC(), s.Next(at).UTC(), true
 }
 
-// ServingHost is the host of a service's ready instance, where backups are taken
-// and restored; "" where there is none.
+// ServingHost is where backups of a database are taken and restored: the host of
+// a service's ready instance, or the one for a database outside; "" where there
+// is none.
 func ServingHost(c state.Cluster, service string) string {
+	if db, ok := c.Spec.OutsideOf(service); ok {
+		return outsideHost(c, db.Login.Host)
+	}
 	for i := range c.Of(service) {
 		if h, ok := c.Hosts.Get(i.Host); i.Phase == state.Ready && ok && !h.IsLost() {
 			return i.Host
@@ -102,8 +109,19 @@ func ServingHost(c state.Cluster, service string) string {
 	return ""
 }
 
+// outsideHost is the host that takes the backups of a database outside: the one
+// that the file names, or the first by name that can work.
+func outsideHost(c state.Cluster, only string) string {
+	for h := range c.Hosts.Values() {
+		if !h.IsLost() && (h.Name == only || only == "" && !h.Draining) {
+			return h.Name
+		}
+	}
+	return ""
+}
+
 // take begins a backup that is due, or that has failed and whose pause is over.
-func (r *round) take(s state.Service, line state.BackupLine) bool {
+func (r *round) take(s subject, line state.BackupLine) bool {
 	at, then, isDue := due(s.Backup.Schedule, s.Backup.Timezone, line.Next, r.Now)
 	retry := line.Backup.Count > 0 && !r.Now.Before(line.Backup.Retry)
 	if !isDue && !retry {
@@ -113,7 +131,7 @@ func (r *round) take(s state.Service, line state.BackupLine) bool {
 	host := ServingHost(r.Cluster, s.Name)
 	if host == "" {
 		// It is begun when there is one.
-		r.pend(s.Name, "its backup is due and waits for an instance that is ready")
+		r.pend(s.Name, "its backup is due and waits for "+r.wanted(s.Name))
 		return false
 	}
 	cmd := state.BeginTask{Kind: state.TaskBackup, Service: s.Name, Host: host, By: "schedule"}
@@ -122,6 +140,18 @@ func (r *round) take(s state.Service, line state.BackupLine) bool {
 		cmd.Due, cmd.Next, why = at, then, "due"
 	}
 	return r.do(cmd, why)
+}
+
+// wanted is in words what a backup needs.
+func (r *round) wanted(name string) string {
+	db, ok := r.Cluster.Spec.OutsideOf(name)
+	switch {
+	case !ok:
+		return "an instance that is ready"
+	case db.Login.Host != "":
+		return "host " + db.Login.Host
+	}
+	return "a host"
 }
 
 func (r *round) pend(service, why string) {
@@ -141,7 +171,7 @@ func (r *round) wakeFor(at time.Time, s state.Streak) {
 // drill begins a drill of the newest backup that is due. One that could not be
 // done is tried again; one that has found damage waits for the next time, or
 // for a newer backup.
-func (r *round) drill(s state.Service, line state.BackupLine) bool {
+func (r *round) drill(s subject, line state.BackupLine) bool {
 	at, then, isDue := due(s.Backup.Verify, s.Backup.Timezone, line.VerifyNext, r.Now)
 	newest, ok := newestBackup(r.Cluster, s.Name)
 	retry := s.Backup.Verify != "" && line.Drill.Count > 0 && !r.Now.Before(line.Drill.Retry) && newest.Damaged == "" && newest.Began.After(time.Time{})
@@ -205,13 +235,13 @@ func (r *round) reader(b state.BackupRecord) string { return Reader(r.Cluster, b
 const mostPruned = 50
 
 // prune begins the removal of what the retention no longer keeps.
-func (r *round) prune(s state.Service, line state.BackupLine) bool {
+func (r *round) prune(s subject, line state.BackupLine) bool {
 	if line.Prune.Count > 0 && r.Now.Before(line.Prune.Retry) {
 		r.wake(line.Prune.Retry)
 		return false
 	}
 	cmd := state.BeginTask{Kind: state.TaskPrune, Service: s.Name, By: "schedule"}
-	for _, old := range Expired(r.Cluster, s) {
+	for _, old := range expired(r.Cluster, s) {
 		host := r.reader(old)
 		if host == "" || cmd.Host != "" && host != cmd.Host || len(cmd.Backups) == mostPruned {
 			continue
@@ -225,9 +255,9 @@ func (r *round) prune(s state.Service, line state.BackupLine) bool {
 	return r.do(cmd, fmt.Sprintf("%d backups are older than what is kept", len(cmd.Backups)))
 }
 
-// Expired are the backups of a service that its retention does not keep, the
+// expired are the backups of a database that its retention does not keep, the
 // newest first.
-func Expired(c state.Cluster, s state.Service) []state.BackupRecord {
+func expired(c state.Cluster, s subject) []state.BackupRecord {
 	zone, err := time.LoadLocation(s.Backup.Timezone)
 	if err != nil {
 		return nil

@@ -303,3 +303,43 @@ func TestReader(t *testing.T) {
 		t.Error("no host serves")
 	}
 }
+
+func TestADatabaseOutsideIsBackedUpByOneHost(t *testing.T) {
+	for _, c := range []struct {
+		name, only string
+		before     []state.Command
+		want       string
+	}{
+		{"the first by name", "", nil, "a"},
+		{"not one that is drained", "", []state.Command{state.DrainHost{Name: "a"}}, "b"},
+		{"not one that is lost", "", []state.Command{state.LoseHost{Name: "a"}}, "b"},
+		{"the one that is named", "b", nil, "b"},
+		{"the one that is named, though it is drained", "b", []state.Command{state.DrainHost{Name: "b"}}, "b"},
+		{"none, if the one that is named is away", "b", []state.Command{state.LoseHost{Name: "b"}}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.host("b")
+			spec := w.Spec
+			spec.Hash = "outside"
+			spec.Databases = []state.Database{{
+				Name: "db", Engine: "postgres", Address: "10.0.0.9:5432", Login: state.Login{Host: c.only},
+				Backup: &state.Backup{Engine: "postgres", Schedule: "0 3 * * *", To: []string{"/backups"}},
+			}}
+			w.must(state.SetSpec{Spec: spec, Base: w.Spec.Revision, Host: "a"})
+			w.wants(w.round(), arm)
+			w.must(c.before...)
+			w.at("2026-01-03 03:00")
+			if c.want == "" {
+				w.wants(w.round(), "pending db: its backup is due and waits for host b")
+				return
+			}
+			w.wants(w.round(), begin)
+			if got := w.task().Host; got != c.want {
+				t.Errorf("it is taken by %q, want %q", got, c.want)
+			}
+			w.finish("")
+			w.wants(w.round())
+		})
+	}
+}

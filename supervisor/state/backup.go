@@ -8,7 +8,8 @@ import (
 	"github.com/supervisord/supervisord/backup"
 )
 
-// Backup is the x-backup key of a service.
+// Backup is the x-backup key of a service, or the backup key of a database
+// outside.
 type Backup struct {
 	// Engine is "postgres", "mysql", "mariadb" or "redis", Database the name of
 	// the one to back up where the container's environment does not say it.
@@ -20,7 +21,7 @@ type Backup struct {
 	Verify   string           `json:"verify,omitempty"`
 	Timezone string           `json:"timezone,omitempty"`
 	Keep     backup.Retention `json:"keep,omitzero"`
-	// To are directories of the service's host and s3:// URLs.
+	// To are directories of the host that takes the backups and s3:// URLs.
 	To []string `json:"to"`
 	// EncryptTo are age public keys.
 	EncryptTo []string `json:"encrypt_to,omitempty"`
@@ -190,7 +191,7 @@ type ArmBackup struct {
 func (ArmBackup) kind() string { return "arm_backup" }
 
 func (cmd ArmBackup) apply(ch *change) error {
-	b := ch.Spec.Services[cmd.Service].Backup
+	b := ch.Spec.BackupOf(cmd.Service)
 	if b == nil {
 		return refuse("%s has no x-backup", cmd.Service)
 	}

@@ -2,7 +2,6 @@ package state_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -116,42 +115,4 @@ func TestTheStateOfBackupsIsBounded(t *testing.T) {
 	if good, ok := l.KnownToRestore("web"); !ok || good.ID != first.ID {
 		t.Errorf("the one that is known to restore was forgotten: %v", good)
 	}
-}
-
-// keepBackupLog commits every command of backups.
-func keepBackupLog(t *testing.T, commit func(...state.Command), now func() state.Cluster) {
-	t.Helper()
-	s := spec("1")
-	web := s.Services["web"]
-	web.Backup = &state.Backup{Engine: "postgres", Schedule: "0 3 * * *", Verify: "@weekly", To: []string{"/b", "s3://b"}}
-	s.Services["web"] = web
-	s.Backup = state.BackupSettings{Identity: "/etc/key"}
-	a := host("a")
-	a.Format = 2
-	commit(state.Found{ID: "c1"}, a, state.SetSpec{Spec: s, Host: "a"})
-	next := epoch.Add(24 * time.Hour)
-	commit(state.ArmBackup{Service: "web", Schedule: "0 3 * * *", Verify: "@weekly", Next: epoch, VerifyNext: next})
-	commit(state.BeginTask{Kind: state.TaskBackup, Service: "web", Host: "a", By: "schedule", Due: epoch, Next: next})
-	task := func() state.Task { task, _ := now().Tasks.Get("web"); return task }
-	commit(state.FinishTask{ID: task().ID, Service: "web", Error: "the disk is full"})
-	for range 2 {
-		commit(state.BeginTask{Kind: state.TaskBackup, Service: "web", Host: "a", By: "root", Before: 2})
-		commit(state.FinishTask{ID: task().ID, Service: "web", Record: &state.BackupRecord{
-			Engine: "postgres", Began: epoch, Ended: epoch, Size: 1, DumpSize: 2, Tables: 3, Rows: 4, Copies: []string{"/b"}, Missing: map[string]string{"s3://b": "away"}}})
-	}
-	var ids []string
-	for b := range now().BackupsOf("web") {
-		ids = append(ids, b.ID)
-	}
-	for n, finish := range []state.FinishTask{{Detail: "in 3s", Seconds: 3}, {Error: "no image"}, {Error: "a bit has flipped", Damaged: true}} {
-		commit(state.BeginTask{Kind: state.TaskDrill, Service: "web", Host: "a", By: "schedule", Backup: ids[n%2]})
-		finish.ID, finish.Service = task().ID, "web"
-		commit(finish)
-	}
-	for _, fault := range []string{"", "the archive is gone"} {
-		commit(state.BeginTask{Kind: state.TaskRestore, Service: "web", Host: "a", By: "root", Backup: ids[1], To: "database:old"})
-		commit(state.FinishTask{ID: task().ID, Service: "web", Error: fault, Detail: "done"})
-	}
-	commit(state.BeginTask{Kind: state.TaskPrune, Service: "web", Host: "a", By: "schedule", Backups: ids})
-	commit(state.FinishTask{ID: task().ID, Service: "web", Removed: ids[:1], Error: fmt.Sprintf("%s: away", ids[1])})
 }

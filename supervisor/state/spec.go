@@ -179,6 +179,9 @@ type Database struct {
 	Address string `json:"address,omitempty"`
 	// Port is the container's port of a service's own database.
 	Port int `json:"port,omitempty"`
+	// Backup and Login are of a database outside that is backed up.
+	Backup *Backup `json:"backup,omitempty"`
+	Login  Login   `json:"login,omitzero"`
 }
 
 // Network is a top-level network of the compose file.

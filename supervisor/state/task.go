@@ -125,7 +125,7 @@ func (cmd BeginTask) apply(ch *change) error {
 	line.Service = cmd.Service
 	switch cmd.Kind {
 	case TaskBackup:
-		if ch.Spec.Services[cmd.Service].Backup == nil {
+		if ch.Spec.BackupOf(cmd.Service) == nil {
 			return refuse("%s has no x-backup", cmd.Service)
 		}
 		if !cmd.Due.IsZero() {

@@ -21,6 +21,8 @@ type DB struct {
 	// Env lets the tools of backup/dump find it.
 	Env []string
 	Dir string
+	// Address is where it listens; User may do everything, with Password.
+	Address, User string
 
 	t    testing.TB
 	as   *syscall.Credential
@@ -185,8 +187,9 @@ func Postgres(t testing.TB) *DB {
 	data := filepath.Join(db.Dir, "data")
 	db.Run(filepath.Join(bin, "initdb"), "-D", data, "-U", "boss", "--auth=scram-sha-256", "--pwfile="+secret, "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
 	port := freePort(t)
-	db.argv = []string{filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "", "-k", db.Dir, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"}
+	db.argv = []string{filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", db.Dir, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"}
 	db.stop = syscall.SIGINT
+	db.Address, db.User = "127.0.0.1:"+port, "boss"
 	db.Env = []string{"PGHOST=" + db.Dir, "PGPORT=" + port, "POSTGRES_USER=boss", "POSTGRES_PASSWORD_FILE=" + secret, "POSTGRES_DB=shop", "PGUSER=boss", "PGPASSWORD=" + Password}
 	db.Start()
 	Until(t, "PostgreSQL", func() error { _, err := db.Shell("", "psql", "-d", "postgres", "-c", "SELECT 1"); return err })
@@ -223,12 +226,15 @@ func MariaDB(t testing.TB) *DB {
 	data := filepath.Join(db.Dir, "data")
 	db.Run(installer, "--no-defaults", "--datadir="+data, "--skip-test-db", "--auth-root-authentication-method=normal", "--innodb-log-file-size=8M")
 	setUp := filepath.Join(db.Dir, "init.sql")
-	text := "SET PASSWORD FOR root@localhost = PASSWORD('" + strings.ReplaceAll(Password, "'", "''") + "');\nCREATE DATABASE IF NOT EXISTS shop;\n"
+	quoted := "'" + strings.ReplaceAll(Password, "'", "''") + "'"
+	text := "SET PASSWORD FOR root@localhost = PASSWORD(" + quoted + ");\nCREATE DATABASE IF NOT EXISTS shop;\n" +
+		"CREATE USER IF NOT EXISTS boss@'%' IDENTIFIED BY " + quoted + ";\nGRANT ALL ON *.* TO boss@'%';\n"
 	if err := os.WriteFile(setUp, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(db.Dir, "s")
-	db.argv = []string{server, "--no-defaults", "--datadir=" + data, "--skip-networking", "--socket=" + socket, "--pid-file=" + filepath.Join(db.Dir, "pid"),
+	socket, port := filepath.Join(db.Dir, "s"), freePort(t)
+	db.Address, db.User = "127.0.0.1:"+port, "boss"
+	db.argv = []string{server, "--no-defaults", "--datadir=" + data, "--bind-address=127.0.0.1", "--port=" + port, "--socket=" + socket, "--pid-file=" + filepath.Join(db.Dir, "pid"),
 		"--init-file=" + setUp, "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M", "--innodb-flush-log-at-trx-commit=0", "--log-bin-trust-function-creators=1", "--event-scheduler=OFF"}
 	db.Env = []string{"PATH=" + db.wrap("--socket="+socket, "mariadb", "mariadb-dump"), "MARIADB_ROOT_PASSWORD=" + Password, "MARIADB_DATABASE=shop", "MYSQL_PWD=" + Password}
 	db.Start()
@@ -246,6 +252,7 @@ func Redis(t testing.TB) *DB {
 	server := Program(t, "/usr/bin/redis-server")
 	db := newDB(t, "redis")
 	port := freePort(t)
+	db.Address = "127.0.0.1:" + port
 	db.argv = []string{server, "--port", port, "--bind", "127.0.0.1", "--dir", db.Dir, "--requirepass", Password, "--save", "", "--appendonly", "yes"}
 	db.Env = []string{"PATH=" + db.wrap("-p "+port, "redis-cli"), "REDIS_PASSWORD=" + Password, "REDISCLI_AUTH=" + Password, "TMPDIR=" + db.Dir}
 	db.Start()
