@@ -175,7 +175,7 @@ func (a *Agent) keepWatch(ctx context.Context, s state.Service, i state.Instance
 		}
 		verdict.take(err == nil)
 		if err != nil {
-			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "times", verdict.against, "err", err)
+			a.Log.WarnContext(ctx, "health check failed", "instance", i.Name, "in_a_row", verdict.against, "sick", verdict.sick, "err", err)
 			// It may have ended, and the event that says so may be lost.
 			a.view.listBy(time.Now())
 		}
