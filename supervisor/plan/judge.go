@@ -3,9 +3,9 @@ package plan
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/supervisord/supervisord/lbconfig/accesslog"
+	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // Trial is what nginx on all hosts has seen of a service since its canary
@@ -66,7 +66,7 @@ func Judge(t Trial) Verdict {
 	within, n := s.Quantile(judgeQuantile)
 	slowC, slowS := c.Slower(n), s.Slower(n)
 	shareC, shareS := float64(slowC)/float64(timedC), float64(slowS)/float64(timedS)
-	slow := fmt.Sprintf("%s of its requests take longer than %s, %s of the others'", percent(shareC), brief(within), percent(shareS))
+	slow := fmt.Sprintf("%s of its requests take longer than %s, %s of the others'", percent(shareC), state.Brief(within), percent(shareS))
 	if shareC-shareS > judgeMoreSlow && zOf(slowC, timedC, slowS, timedS) > judgeZ {
 		return Verdict{Known: true, Worse: true, Why: "the canary is slower: " + slow}
 	}
@@ -85,10 +85,3 @@ func zOf(a, n, b, m uint64) float64 {
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.3g %%", 100*share) }
-
-func brief(d time.Duration) string {
-	if d < time.Second {
-		return d.Round(time.Millisecond).String()
-	}
-	return d.Round(100 * time.Millisecond).String()
-}

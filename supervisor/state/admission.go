@@ -101,7 +101,7 @@ func (cmd AddToken) apply(ch *change) error {
 		return refuse("there are %d tokens; revoke some", maxTokens)
 	}
 	ch.Tokens = ch.Tokens.Put(cmd.ID, Token{ID: cmd.ID, Hash: cmd.Hash, Created: ch.now, Expires: cmd.Expires})
-	ch.event(Event{Kind: EventTokenCreated, Message: fmt.Sprintf("token %s lets hosts join for %s", cmd.ID, brief(cmd.Expires.Sub(ch.now)))})
+	ch.event(Event{Kind: EventTokenCreated, Message: fmt.Sprintf("token %s lets hosts join for %s", cmd.ID, Brief(cmd.Expires.Sub(ch.now)))})
 	return nil
 }
 

@@ -234,13 +234,13 @@ func (ch *change) certFailure(o CertOrder) string {
 	if o.At != "" {
 		where = "asked was " + o.At
 	}
-	return fmt.Sprintf("%s: %s failed (%s): %s; failure %d in a row, next attempt in %s", what, o.Challenge, where, o.Error, o.Failures, brief(o.Next.Sub(ch.now)))
+	return fmt.Sprintf("%s: %s failed (%s): %s; failure %d in a row, next attempt in %s", what, o.Challenge, where, o.Error, o.Failures, Brief(o.Next.Sub(ch.now)))
 }
 
 // days prints a long time in days, a shorter one as it is.
 func days(d time.Duration) string {
 	if d < 48*time.Hour {
-		return brief(d)
+		return Brief(d)
 	}
 	return fmt.Sprintf("%d days", int(d/(24*time.Hour)))
 }

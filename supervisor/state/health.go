@@ -46,7 +46,7 @@ func (cmd ReportHealth) apply(ch *change) error {
 	e := Event{Kind: EventInstanceSick, Service: i.Service, Instance: i.Name, Host: i.Host,
 		Message: fmt.Sprintf("%s is sick: %s", i.Name, cmd.Sick)}
 	if cmd.Sick == "" {
-		e.Kind, e.Message = EventInstanceWell, fmt.Sprintf("%s is well again after %s", i.Name, brief(ch.now.Sub(i.SickSince)))
+		e.Kind, e.Message = EventInstanceWell, fmt.Sprintf("%s is well again after %s", i.Name, Brief(ch.now.Sub(i.SickSince)))
 	}
 	i.Sick, i.SickSince = cmd.Sick, time.Time{}
 	if cmd.Sick != "" {
@@ -65,7 +65,7 @@ func (cmd Suspect) apply(ch *change) error {
 	case suspected:
 		ch.Suspicions = ch.Suspicions.Delete(cmd.Service)
 		ch.event(Event{Kind: EventCheckTrusted, Service: cmd.Service,
-			Message: fmt.Sprintf("the health check of %s is trusted again after %s", cmd.Service, brief(ch.now.Sub(was.Since)))})
+			Message: fmt.Sprintf("the health check of %s is trusted again after %s", cmd.Service, Brief(ch.now.Sub(was.Since)))})
 	default:
 		ch.Suspicions = ch.Suspicions.Put(cmd.Service, Suspicion{Service: cmd.Service, Why: cmd.Why, Since: ch.now})
 		ch.event(Event{Kind: EventCheckSuspected, Service: cmd.Service, Message: cmd.Why})

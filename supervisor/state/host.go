@@ -225,7 +225,7 @@ func (cmd FindHost) apply(ch *change) error {
 	away := ch.now.Sub(h.Lost)
 	h.Lost = time.Time{}
 	ch.Hosts = ch.Hosts.Put(h.Name, h)
-	ch.event(Event{Kind: EventHostBack, Host: h.Name, Message: fmt.Sprintf("host %s is back after %s", h.Name, brief(away))})
+	ch.event(Event{Kind: EventHostBack, Host: h.Name, Message: fmt.Sprintf("host %s is back after %s", h.Name, Brief(away))})
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (cmd Observe) apply(ch *change) error {
 	case cmd.Phase == Ready && (i.Phase == Starting || i.Phase == Assigned):
 		i.Container, i.Address = cmd.Container, cmd.Address
 		ch.event(Event{Kind: EventInstanceReady, Service: i.Service, Instance: i.Name, Host: i.Host,
-			Message: fmt.Sprintf("%s is ready %s after it was placed", i.Name, brief(ch.now.Sub(i.PlacedAt)))})
+			Message: fmt.Sprintf("%s is ready %s after it was placed", i.Name, Brief(ch.now.Sub(i.PlacedAt)))})
 	default:
 		return refuse("%s is %s and cannot become %s", i.Name, i.Phase, cmd.Phase)
 	}
@@ -128,7 +128,7 @@ func (cmd Fail) apply(ch *change) error {
 	ch.enter(i, Failed, cmd.Reason)
 	next := "it is replaced at once"
 	if wait := f.Retry.Sub(ch.now); wait > 0 {
-		next = fmt.Sprintf("failure %d in a row, next attempt in %s", f.Count, brief(wait))
+		next = fmt.Sprintf("failure %d in a row, next attempt in %s", f.Count, Brief(wait))
 	}
 	ch.event(Event{Kind: EventInstanceFailed, Service: i.Service, Instance: i.Name, Host: i.Host,
 		Message: fmt.Sprintf("%s failed: %s; %s", i.Name, cmd.Reason, next)})
@@ -212,7 +212,7 @@ func (cmd Gone) apply(ch *change) error {
 	}
 	if i.Phase == Draining && !i.Adopted.Return {
 		ch.event(Event{Kind: EventInstanceGone, Service: i.Service, Instance: i.Name, Host: i.Host,
-			Message: fmt.Sprintf("%s drained and stopped in %s", i.Name, brief(ch.now.Sub(i.PhaseAt)))})
+			Message: fmt.Sprintf("%s drained and stopped in %s", i.Name, Brief(ch.now.Sub(i.PhaseAt)))})
 	}
 	return nil
 }
@@ -226,8 +226,8 @@ func (ch *change) enter(i Instance, p Phase, reason string) {
 	ch.Instances = ch.Instances.Put(i.ID, i)
 }
 
-// brief prints a duration for a sentence.
-func brief(d time.Duration) string {
+// Brief prints a duration for a sentence.
+func Brief(d time.Duration) string {
 	if d < time.Second {
 		return d.Round(time.Millisecond).String()
 	}

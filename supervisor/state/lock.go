@@ -39,7 +39,7 @@ func (cmd TakeLock) apply(ch *change) error {
 	case cmd.Name == "" || cmd.Owner == "" || cmd.For <= 0 || cmd.For > longestLock:
 		return refuse("a lock has a name, an owner and an end")
 	case held && l.Owner != cmd.Owner && ch.now.Before(l.Expires):
-		return refuse("lock %s is held by %s for %s", l.Name, l.Owner, brief(l.Expires.Sub(ch.now)))
+		return refuse("lock %s is held by %s for %s", l.Name, l.Owner, Brief(l.Expires.Sub(ch.now)))
 	case !held || l.Owner != cmd.Owner:
 		l = Lock{Name: cmd.Name, Owner: cmd.Owner, Token: ch.index}
 	}

@@ -223,7 +223,7 @@ func (cmd FinishRollout) apply(ch *change) error {
 	if err := ch.rolling(cmd.Revision); err != nil {
 		return err
 	}
-	took := brief(ch.now.Sub(ch.Rollout.Began))
+	took := Brief(ch.now.Sub(ch.Rollout.Began))
 	ch.end(ReleaseHealthy, "")
 	ch.Rollout = Rollout{}
 	ch.event(Event{Kind: EventReleaseHealthy, Message: fmt.Sprintf("revision %d is healthy, %s after it came", cmd.Revision, took)})

@@ -197,12 +197,12 @@ func (cmd FinishTask) apply(ch *change) error {
 
 func (cmd FinishTask) backup(ch *change, t Task, line BackupLine) BackupLine {
 	line.Runs++
-	took := brief(ch.now.Sub(t.Began))
+	took := Brief(ch.now.Sub(t.Began))
 	if cmd.Error != "" || cmd.Record == nil {
 		line.Failed++
 		line.Backup = line.Backup.failed(ch.now, cmd.Error)
 		ch.event(Event{Kind: EventBackupFailed, Service: t.Service, Host: t.Host,
-			Message: fmt.Sprintf("the backup of %s failed: %s; failure %d in a row, next attempt in %s", t.Service, cmd.Error, line.Backup.Count, brief(line.Backup.Retry.Sub(ch.now)))})
+			Message: fmt.Sprintf("the backup of %s failed: %s; failure %d in a row, next attempt in %s", t.Service, cmd.Error, line.Backup.Count, Brief(line.Backup.Retry.Sub(ch.now)))})
 		return line
 	}
 	r := *cmd.Record
