@@ -3,11 +3,13 @@ package rig_test
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/supervisord/supervisord/cmd/supervisord/internal/demo"
 	"github.com/supervisord/supervisord/cmd/supervisord/internal/rig"
+	"github.com/supervisord/supervisord/supervisor/api"
 	"github.com/supervisord/supervisord/supervisor/state"
 )
 
@@ -67,19 +69,22 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// kills kills one instance after the other. A request that is in flight in it
-// is lost, unless it may be repeated; what comes until nginx knows is tried at
-// another one.
+// kills kills one instance after the other, always the one that has served the
+// longest, and for more than a minute: sooner is a crash loop, which is given
+// pauses.
+// A request that is in flight in it is lost, unless it may be repeated; what
+// comes until nginx knows is tried at another one.
 func (s *site) kills(t *testing.T, load demo.LoadOptions) {
 	_, end := s.load(load)
 	for range *soakKills {
-		all := s.ready(6)
-		if _, err := rig.Docker(s.ctx, "kill", all[0].Container); err != nil {
+		victim := slices.MinFunc(s.ready(6), func(a, b api.Instance) int { return a.PhaseAt.Compare(b.PhaseAt) })
+		time.Sleep(time.Until(victim.PhaseAt.Add(61 * time.Second)))
+		if _, err := rig.Docker(s.ctx, "kill", victim.Container); err != nil {
 			t.Fatal(err)
 		}
 		s.eventually("wait until it is noticed", func() string {
 			for _, i := range s.instances() {
-				if i.ID == all[0].ID && i.Phase == state.Ready {
+				if i.ID == victim.ID && i.Phase == state.Ready {
 					return "it is ready still"
 				}
 			}
