@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host runs the tools on this host, for a database that is elsewhere. Env says
@@ -29,6 +31,9 @@ func (h Host) Exec(ctx context.Context, c Command) (int, error) {
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH")}, h.Env...), c.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
+	if c.Stdout != nil {
+		cmd.Stdout = wide{c.Stdout}
+	}
 	// The shell and what it has started end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -58,3 +63,28 @@ func (h Host) Exec(ctx context.Context, c Command) (int, error) {
 
 // onlyReader hides that a reader is a file: the child would share it.
 type onlyReader struct{ io.Reader }
+
+// wide has the pipe from a command to a writer hold as much as the kernel
+// allows. Tools write 4 KiB at a time: in the usual 64 KiB they and their
+// reader wait for each other all the time, which costs a third of the
+// throughput on two cores.
+type wide struct{ io.Writer }
+
+const (
+	wideBytes = 1 << 20
+	readBytes = 256 << 10
+)
+
+// ReadFrom implements io.ReaderFrom, which os/exec copies with.
+func (w wide) ReadFrom(r io.Reader) (int64, error) {
+	if pipe, ok := r.(syscall.Conn); ok {
+		if fd, err := pipe.SyscallConn(); err == nil {
+			// What is refused leaves the pipe as it is: slower, and no worse.
+			_ = fd.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, wideBytes) })
+		}
+	}
+	return io.CopyBuffer(onlyWriter{w.Writer}, onlyReader{r}, make([]byte, readBytes))
+}
+
+// onlyWriter hides other ways to copy, which would not use the buffer.
+type onlyWriter struct{ io.Writer }

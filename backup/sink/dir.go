@@ -55,27 +55,44 @@ func (d *Dir) Create(ctx context.Context, name string) (backup.Upload, error) {
 type file struct {
 	*os.File
 	name string
-	// unsynced counts what the kernel was not yet told to write.
+	// unsynced counts what the kernel was not yet told to write; syncing gets
+	// the end of what it was told, nil where that is nothing.
 	unsynced int
+	syncing  chan error
 	ended    bool
 }
 
-// syncEvery bounds how much waits in memory to be written at once.
+// syncEvery bounds how much waits in memory to be written at once: twice this.
 const syncEvery = 64 << 20
 
+// Write writes on while the kernel makes durable what came before.
 func (f *file) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
-	if f.unsynced += n; err == nil && f.unsynced >= syncEvery {
-		f.unsynced = 0
-		// A full disk or a dying one shows here and not in the end.
-		err = f.Sync()
+	if f.unsynced += n; err != nil || f.unsynced < syncEvery {
+		return n, err
 	}
-	return n, err
+	// A full disk or a dying one shows here and not in the end.
+	if err := f.synced(); err != nil {
+		return n, err
+	}
+	f.unsynced, f.syncing = 0, make(chan error, 1)
+	go func() { f.syncing <- f.Sync() }()
+	return n, nil
+}
+
+// synced waits for what was begun to be made durable.
+func (f *file) synced() error {
+	if f.syncing == nil {
+		return nil
+	}
+	err := <-f.syncing
+	f.syncing = nil
+	return err
 }
 
 func (f *file) Commit(context.Context) error {
 	f.ended = true
-	err := errors.Join(f.Sync(), f.Close())
+	err := errors.Join(f.synced(), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.name+partial, f.name)
 	}
@@ -90,6 +107,8 @@ func (f *file) Abort(context.Context) error {
 		return nil
 	}
 	f.ended = true
+	// Whether it became durable is of no interest any more.
+	_ = f.synced()
 	return errors.Join(f.Close(), absent(os.Remove(f.name+partial)))
 }
 
