@@ -170,7 +170,7 @@ func (k *keeper) tryRestore(ctx context.Context, s state.Service, w *work, a arc
 // listens says whether the container has a port that is listened on. Images
 // make a new database with a server that has none, and start the real one
 // after that: what answers before may be gone the next moment.
-const listens = `cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ' 0A '`
+const listens = `grep -qs ' 0A ' /proc/net/tcp /proc/net/tcp6`
 
 // awaitScratch waits until a new database answers and is the one that stays.
 func (k *keeper) awaitScratch(ctx context.Context, db dump.Engine, id string) error {

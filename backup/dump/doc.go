@@ -201,6 +201,11 @@ func (t tools) ask(ctx context.Context, script, stdin string, args ...string) (s
 // holds standard input open and writes nothing to it. The engine's exec cannot
 // be ended in any other way, and a dump that nobody reads would hold its
 // snapshot of the database.
+//
+// It waits for all that it has started. What is left behind becomes a child of
+// the container's first process, the database: PostgreSQL before 18 takes an
+// unknown child that a signal has ended for one of its own that crashed, and
+// ends all connections.
 const guard = `
 guard() {
 	exec 3<&0
@@ -216,6 +221,7 @@ guard() {
 	wait "$tool"
 	code=$?
 	kill "$watch" 2>/dev/null
+	wait "$watch" 2>/dev/null
 	return "$code"
 }
 `

@@ -40,7 +40,7 @@ postgres)
 		as 70 pg_ctl -D "$PGDATA" -w -m fast stop >/dev/null
 		touch "$PGDATA/made"
 	fi
-	exec setpriv --reuid=70 --regid=70 --clear-groups postgres -D "$PGDATA" -c listen_addresses='*' "$@";;
+	exec setpriv --reuid=70 --regid=70 --clear-groups postgres -D "$PGDATA" -c listen_addresses='*' -c jit=off "$@";;
 mariadbd)
 	shift
 	if [ ! -d /data/mysql ]; then
