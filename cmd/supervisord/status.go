@@ -65,6 +65,11 @@ func (s screen) status(a statusAnswer) {
 	if k := a.Canary; k != nil {
 		s.printf("\n%s\n", s.paint(fmt.Sprintf("A canary gets %s of the requests: %s", shareText(k.Share), k.Change), warn))
 	}
+	for _, b := range a.Outside {
+		if b.Problem != "" {
+			s.printf("\n%s\n", s.paint(fmt.Sprintf("%s, a database outside: %s", b.Service, b.Problem), warn))
+		}
+	}
 	if len(a.Hosts) > 1 {
 		s.printf("\n")
 		s.table(hostRows(a.Hosts, a.At))

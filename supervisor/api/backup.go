@@ -205,6 +205,16 @@ func (v view) backupNames() []string {
 	return slices.Sorted(keysOf(seen))
 }
 
+// outside is how the backups of databases outside stand; a service's are with it.
+func (v view) outside() (all []BackupStatus) {
+	for _, name := range v.Spec.BackedUp() {
+		if _, ok := v.Spec.OutsideOf(name); ok {
+			all = append(all, *v.backupStatus(name))
+		}
+	}
+	return all
+}
+
 func (s *server) backups(r *http.Request) (any, error) {
 	v := s.view()
 	only := r.URL.Query().Get("service")

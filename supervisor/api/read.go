@@ -56,7 +56,7 @@ func (s *server) status(*http.Request) (any, error) {
 	return Status{
 		At: v.now, Cluster: v.ID, Host: v.local.Host, Version: v.local.Version, StartedAt: v.local.StartedAt,
 		Raft: v.local.Raft, Spec: v.spec(), Health: latestHealth(s.backend.Health(), v.now),
-		Hosts: v.hosts(), Services: v.services(), LastEvent: v.LastEvent, Canary: v.trying(),
+		Hosts: v.hosts(), Services: v.services(), Outside: v.outside(), LastEvent: v.LastEvent, Canary: v.trying(),
 		Connected: v.local.Connected,
 	}, nil
 }

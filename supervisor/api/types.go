@@ -85,10 +85,13 @@ type Status struct {
 	Raft      Raft      `json:"raft"`
 	Spec      Spec      `json:"spec"`
 	// Health is this host's; see GET /admin/monitoring/health.
-	Health    Monitoring `json:"health"`
-	Hosts     []Host     `json:"hosts"`
-	Services  []Service  `json:"services"`
-	LastEvent uint64     `json:"last_event"`
+	Health   Monitoring `json:"health"`
+	Hosts    []Host     `json:"hosts"`
+	Services []Service  `json:"services"`
+	// Outside is how the backups of databases outside of the file's services
+	// stand; absent where there are none.
+	Outside   []BackupStatus `json:"outside,omitempty"`
+	LastEvent uint64         `json:"last_event"`
 	// Canary is the one that is being tried out; absent where there is none.
 	Canary *Canary `json:"canary,omitempty"`
 	// Connected is false while this host is cut off from the others: all of
