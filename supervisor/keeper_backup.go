@@ -107,8 +107,11 @@ func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *stat
 func taken(ctx context.Context, targets []backup.Target, p backup.Place, id string) (found backup.Manifest, copies []backup.Copy, ok bool) {
 	for _, t := range targets {
 		m, err := backup.ReadManifest(ctx, t, p, id)
-		if err == nil {
+		switch {
+		case err == nil:
 			found, ok = m, true
+		case errors.Is(err, fs.ErrNotExist):
+			err = errors.New("the daemon was ended before this copy was whole")
 		}
 		copies = append(copies, backup.Copy{Target: t.String(), Err: err})
 	}
