@@ -146,9 +146,15 @@ func (k *keeper) prune(ctx context.Context, c state.Cluster, w *work, cmd *state
 			cmd.Removed = append(cmd.Removed, id)
 			continue
 		}
-		err := k.removeOne(ctx, c, r)
+		gone, err := k.removeOne(ctx, c, r)
 		if err != nil {
 			errs = append(errs, err)
+			if len(gone) > 0 {
+				if cmd.Gone == nil {
+					cmd.Gone = map[string][]string{}
+				}
+				cmd.Gone[id] = gone
+			}
 			continue
 		}
 		cmd.Removed = append(cmd.Removed, id)
@@ -157,18 +163,21 @@ func (k *keeper) prune(ctx context.Context, c state.Cluster, w *work, cmd *state
 	return errors.Join(errs...)
 }
 
-func (k *keeper) removeOne(ctx context.Context, c state.Cluster, r state.BackupRecord) error {
-	var errs []error
+// removeOne removes a backup and returns the targets that it is gone from.
+func (k *keeper) removeOne(ctx context.Context, c state.Cluster, r state.BackupRecord) (gone []string, err error) {
 	for _, t := range k.reachable(c, r) {
-		err := backup.Remove(ctx, t, place(c, r.Service), r.ID)
-		if errors.Is(err, backup.ErrDamaged) {
+		failed := backup.Remove(ctx, t, place(c, r.Service), r.ID)
+		if errors.Is(failed, backup.ErrDamaged) {
 			// Nothing says any more that it is ours, so it stays.
-			k.log.WarnContext(ctx, "a damaged backup is forgotten and left where it is", "backup", r.ID, "target", t.String(), "err", err)
-			err = nil
+			k.log.WarnContext(ctx, "a damaged backup is forgotten and left where it is", "backup", r.ID, "target", t.String(), "err", failed)
+			failed = nil
 		}
-		errs = append(errs, err)
+		if failed == nil {
+			gone = append(gone, t.String())
+		}
+		err = errors.Join(err, failed)
 	}
-	return errors.Join(errs...)
+	return gone, err
 }
 
 // reachable are the copies of a backup that this host can read: the directories

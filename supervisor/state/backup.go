@@ -3,6 +3,8 @@ package state
 import (
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/supervisord/supervisord/backup"
@@ -77,6 +79,17 @@ type BackupRecord struct {
 
 // Restorable says whether it is known to restore.
 func (r BackupRecord) Restorable() bool { return !r.Verified.IsZero() && r.Damaged == "" }
+
+// without is the record of a backup that a target has no longer.
+func (r BackupRecord) without(target, why string) BackupRecord {
+	r.Copies = slices.DeleteFunc(slices.Clone(r.Copies), func(c string) bool { return c == target })
+	r.Missing = maps.Clone(r.Missing)
+	if r.Missing == nil {
+		r.Missing = map[string]string{}
+	}
+	r.Missing[target] = why
+	return r
+}
 
 // BackupLine is how the backups of one service stand.
 type BackupLine struct {

@@ -93,6 +93,33 @@ func TestAPartialBackupIsNeverCalledDone(t *testing.T) {
 	}
 }
 
+func TestABackupThatIsRemovedInPartIsCalledPartial(t *testing.T) {
+	l := withBackup(t)
+	r := l.backUp(t, nil)
+	if err := errors.Join(l.apply(state.BeginTask{Kind: state.TaskPrune, Service: "web", Host: "a", Backups: []string{r.ID}})...); err != nil {
+		t.Fatal(err)
+	}
+	task, _ := l.Tasks.Get("web")
+	if err := errors.Join(l.apply(state.FinishTask{ID: task.ID, Service: "web", Error: "no route to host", Gone: map[string][]string{r.ID: {"/b"}, "other": {"/b"}}})...); err != nil {
+		t.Fatal(err)
+	}
+	got, ok := l.FindBackup(r.ID)
+	if !ok || len(got.Copies) != 0 || got.Missing["/b"] == "" || l.Backups.Len() != 1 {
+		t.Errorf("%+v, %d backups", got, l.Backups.Len())
+	}
+}
+
+// keepPruneLog has one backup that could be removed in part only.
+func keepPruneLog(t *testing.T, commit func(...state.Command), now func() state.Cluster) {
+	t.Helper()
+	keepOutsideLog(t, commit, now)
+	r, _, _ := now().Backups.First()
+	_, id, _ := strings.Cut(r, "/")
+	commit(state.BeginTask{Kind: state.TaskPrune, Service: "billing", Host: "a", By: "schedule", Backups: []string{id}})
+	task, _ := now().Tasks.Get("billing")
+	commit(state.FinishTask{ID: task.ID, Service: "billing", Error: "no route to host", Gone: map[string][]string{id: {"/b"}}})
+}
+
 func TestTheStateOfBackupsIsBounded(t *testing.T) {
 	l := withBackup(t)
 	first := l.backUp(t, nil)

@@ -26,7 +26,7 @@ var writeOldLog = flag.Bool("write-old-log", false, "write the log of this versi
 // another log.
 func TestOldLogsGiveTheStateTheyGave(t *testing.T) {
 	if *writeOldLog {
-		keepOldLog(t, filepath.Join("testdata", "v1-outside"))
+		keepOldLog(t, filepath.Join("testdata", "v1-prune"))
 	}
 	logs, err := filepath.Glob("testdata/v*.log")
 	if err != nil || len(logs) == 0 {
@@ -125,7 +125,7 @@ func keepOldLog(t *testing.T, path string) {
 			t.Fatal(errs)
 		}
 	}
-	keepOutsideLog(t, commit, func() state.Cluster { return c })
+	keepPruneLog(t, commit, func() state.Cluster { return c })
 	if err := os.WriteFile(path+".log", log.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}

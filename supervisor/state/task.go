@@ -84,8 +84,10 @@ type FinishTask struct {
 	Detail  string `json:"detail,omitempty"`
 	// Record is the backup that was made.
 	Record *BackupRecord `json:"record,omitempty"`
-	// Removed are backups that are no longer in any target.
-	Removed []string `json:"removed,omitempty"`
+	// Removed are backups that are no longer in any target, Gone the targets
+	// that others are no longer in, while their removal elsewhere failed.
+	Removed []string            `json:"removed,omitempty"`
+	Gone    map[string][]string `json:"gone,omitempty"`
 	// Damaged says that the error of a drill is the backup's. Bad are copies
 	// that are damaged, by target, where another one is not.
 	Damaged bool              `json:"damaged,omitempty"`
@@ -243,12 +245,7 @@ func (cmd FinishTask) drill(ch *change, t Task, line BackupLine) BackupLine {
 		return line
 	}
 	for _, target := range slices.Sorted(maps.Keys(cmd.Bad)) {
-		r.Copies = slices.DeleteFunc(slices.Clone(r.Copies), func(c string) bool { return c == target })
-		r.Missing = maps.Clone(r.Missing)
-		if r.Missing == nil {
-			r.Missing = map[string]string{}
-		}
-		r.Missing[target] = cmd.Bad[target]
+		r = r.without(target, cmd.Bad[target])
 		ch.event(Event{Kind: EventDrillFailed, Service: t.Service, Host: t.Host, Message: fmt.Sprintf("the copy of %s in %s is no good: %s", t.Backup, target, cmd.Bad[target])})
 	}
 	ch.Backups = ch.Backups.Put(BackupKey(t.Service, t.Backup), r)
@@ -268,6 +265,16 @@ func (cmd FinishTask) prune(ch *change, t Task, line BackupLine) BackupLine {
 		if slices.Contains(t.Backups, id) {
 			ch.Backups = ch.Backups.Delete(BackupKey(t.Service, id))
 		}
+	}
+	for _, id := range t.Backups {
+		r, ok := ch.Backups.Get(BackupKey(t.Service, id))
+		if !ok || len(cmd.Gone[id]) == 0 {
+			continue
+		}
+		for _, target := range cmd.Gone[id] {
+			r = r.without(target, "the retention has removed it")
+		}
+		ch.Backups = ch.Backups.Put(BackupKey(t.Service, id), r)
 	}
 	if cmd.Error == "" {
 		line.Prune = Streak{}
