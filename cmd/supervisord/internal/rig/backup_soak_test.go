@@ -1,7 +1,6 @@
 package rig_test
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -14,39 +13,73 @@ import (
 	"testing"
 	"time"
 
-	"github.com/supervisord/supervisord/backup"
-	"github.com/supervisord/supervisord/backup/sink"
-	"github.com/supervisord/supervisord/cmd/supervisord/internal/rig"
 	"github.com/supervisord/supervisord/supervisor/api"
-	"github.com/supervisord/supervisord/supervisor/state"
 )
 
-var soakBackups = flag.Int("soak.backups", 3, "how many backups are killed in some way at a random point")
+var soakBackups = flag.Int("soak.backups", 5, "how many backups are killed in some way at a random point")
 
-// TestKilledBackups kills the daemon, the dump's tool and the database at
-// random points of backups. Never is one called done that is not whole, never is
-// one lost that was, and nothing is left over in the end.
+// killedRows make a backup long enough to be met by something.
+const killedRows = 200_000
+
+// TestKilledBackups kills the daemon, the dump's tool and the database, fills
+// the disk and cuts the bucket off, at random points of backups. Never is one
+// called done that is not whole, never is the one lost that is known to restore,
+// and nothing is left over in the end.
 func TestKilledBackups(t *testing.T) {
-	v := startVault(t, "")
-	v.fill(60_000)
+	flags := []string{"-race"}
+	if *soakBackups > 20 {
+		flags = nil // so many take long enough without it
+	}
+	binary, _ := build(t, flags...)
+	cut := &cutter{}
+	v := startVaultBehind(t, binary, ", keep: {last: 3}", cut)
+	v.mountDisk()
+	v.sh("pg", fmt.Sprintf(`PGPASSWORD=$POSTGRES_PASSWORD psql -qU boss shop -c "CREATE TABLE t AS SELECT n AS id, md5(n::text) AS v FROM generate_series(1, %d) n"`, killedRows))
 	usual := v.usual()
+	known := v.backups("pg").Services[0].Last.ID
+	v.runs(0, "drill: ", "backup", "verify", known)
+	outcome := map[string]int{}
 	for n := range *soakBackups {
-		how := []string{"daemon", "dump", "database"}[n%3]
+		how := strikes[n%len(strikes)]
+		before := v.sessions()
 		began, err := v.Client.BackUp(v.ctx, api.BackupNow{Service: "pg", By: "a test"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		at := time.Duration(rand.Int64N(int64(usual) * 5 / 4))
 		time.Sleep(at)
-		v.strike(how)
+		undo := v.strike(how, cut)
 		v.allReady()
 		end := v.ended(began.Task.ID)
-		t.Logf("%s killed after %s of some %s: %q", how, at.Round(time.Millisecond), usual.Round(time.Millisecond), end.Result.Error)
+		undo()
+		became := "done"
+		switch {
+		case end.Record == nil:
+			became = "failed"
+		case end.Record.Partial:
+			became = "partial"
+		}
+		outcome[how+" "+became]++
+		t.Logf("%s after %s of some %s: %s %q", how, at.Round(time.Millisecond), usual.Round(time.Millisecond), became, end.Result.Error)
+		// A daemon that is killed between its targets' last steps has one copy.
+		if became == "partial" && (how == "dump" || how == "database") {
+			t.Errorf("%s: all targets took it, but %v", how, end.Record.Missing)
+		}
+		if how != "database" && v.sessions() != before {
+			t.Error("the database lost its connections")
+		}
+		v.idle()
 		v.whole()
+		if now := v.backups("pg").Services[0].KnownToRestore; now == nil || now.ID != known {
+			t.Fatalf("%s is known to restore, and lost: %+v", known, now)
+		}
 	}
-	v.nothingLeft()
+	t.Logf("of %d: %v", *soakBackups, outcome)
 	// And all is well then.
 	v.runs(0, "", "backup", "now", "pg")
+	v.idle()
+	v.nothingLeft()
+	v.bucketHasNothingElse()
 }
 
 // usual is how long a backup takes that nobody kills.
@@ -80,54 +113,12 @@ func (v *vault) ended(id string) api.TaskAnswer {
 	return a
 }
 
-func (v *vault) strike(how string) {
-	v.t.Helper()
-	var err error
-	switch how {
-	case "daemon":
-		err = errors.Join(v.Kill(), v.Start(v.ctx))
-	case "dump":
-		// It may have ended by now.
-		_, _ = rig.Docker(v.ctx, "exec", "pg-1", "sh", "-c", `for p in /proc/[0-9]*; do read -r name <$p/comm 2>/dev/null && [ "$name" = pg_dump ] && kill -9 "${p#/proc/}"; done; true`)
-	case "database":
-		_, err = rig.Docker(v.ctx, "kill", "pg-1")
-		v.eventually("the database is missed", func() string {
-			for _, i := range v.instances() {
-				if i.Service == "pg" && i.Phase == state.Ready {
-					if out, err := rig.Docker(v.ctx, "inspect", "-f", "{{.State.Running}}", i.Container); err != nil || out != "true" {
-						return "not yet"
-					}
-				}
-			}
-			return ""
-		})
-	}
-	if err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-// whole wants every backup that is known to be whole in the directory.
-func (v *vault) whole() {
-	v.t.Helper()
-	place := backup.Place{Cluster: v.cluster(), Service: "pg"}
-	for _, b := range v.backups("pg").Backups {
-		m, err := backup.ReadManifest(v.ctx, sink.NewDir(v.dir), place, b.ID)
-		if err == nil {
-			err = backup.Verify(v.ctx, sink.NewDir(v.dir), place, m, nil, nil)
-		}
-		if err != nil || b.Partial || m.Content.Rows() != 60_000 {
-			v.t.Errorf("%s is called done: %+v, %v", b.ID, b, err)
-		}
-	}
-}
-
 // BenchmarkBackup compares a backup by the daemon, of more than 500 MB of SQL in
 // a container, with the bare pipe pg_dump | zstd in turn: with zstd in that
 // container, and with the dump coming out of it, as "docker exec" brings it.
 func BenchmarkBackup(b *testing.B) {
 	binary, _ := build(b)
-	v := startVaultWith(b, binary, ", verify: never")
+	v := startVaultBehind(b, binary, ", verify: never", &cutter{})
 	v.sh("pg", `PGPASSWORD=$POSTGRES_PASSWORD psql -qU boss shop -c "CREATE TABLE t AS SELECT n AS id, 'customer number ' || n AS name, md5(n::text) AS token,
 		now() + n * interval '1 second' AS at, (ARRAY['new','paid','sent','returned'])[1 + n % 4] AS status, n * 17 % 100000 AS cents, repeat('lorem ipsum ', n % 9) AS note
 		FROM generate_series(1, 3600000) n" -c "VACUUM ANALYZE t"`)

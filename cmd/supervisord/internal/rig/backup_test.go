@@ -28,6 +28,7 @@ type vault struct {
 	dir, s3 string
 	key     *age.X25519Identity
 	bucket  *httptest.Server
+	objects gofakes3.Backend
 }
 
 // vaultFile is the compose file: services of one image, by the kind of their
@@ -50,23 +51,25 @@ func (v *vault) file(image, keys string) string {
 func startVault(t testing.TB, keys string) *vault {
 	t.Helper()
 	binary, _ := build(t, "-race")
-	return startVaultWith(t, binary, keys)
+	return startVaultBehind(t, binary, keys, &cutter{})
 }
 
-func startVaultWith(t testing.TB, binary, keys string) *vault {
+// startVaultBehind starts one whose bucket is behind a network.
+func startVaultBehind(t testing.TB, binary, keys string, network *cutter) *vault {
 	t.Helper()
 	image := dbtest.Image(t)
 	mem := s3mem.New()
 	if err := mem.CreateBucket("bucket"); err != nil {
 		t.Fatal(err)
 	}
-	bucket := httptest.NewServer(gofakes3.New(mem, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	network.handler = gofakes3.New(mem, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	bucket := httptest.NewServer(network)
 	t.Cleanup(bucket.Close)
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &vault{s3: bucket.URL, key: key, bucket: bucket}
+	v := &vault{s3: bucket.URL, key: key, bucket: bucket, objects: mem}
 	v.site = lay(t, binary, "1s")
 	v.dir = filepath.Join(v.Dir, "backups")
 	for name, text := range map[string]string{

@@ -97,9 +97,11 @@ func startWith(t testing.TB, binary, image, keys, healthEvery string) *site {
 // lay makes a site whose daemon does not run yet.
 func lay(t testing.TB, binary, healthEvery string) *site {
 	t.Helper()
-	limit := 5 * time.Minute
+	// Many times what the longest takes alone: only what hangs is cut off, and
+	// with its log.
+	limit := 12 * time.Minute
 	if *soakScales+*soakDeploys+*soakKills > 0 || *soakBackups > 20 {
-		limit = 25 * time.Minute
+		limit = 40 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	log := &journal{}
