@@ -5,7 +5,8 @@
 // exists when its manifest does, and the manifest is written last: after the
 // dump's tool has ended well and its end mark was seen, after the archive was
 // made durable, and after it was read back with the right size and checksum.
-// Whatever a crash leaves has no manifest and is removed by the next Sweep.
+// Whatever a crash leaves has no manifest and is removed by the next Sweep; so
+// is a backup that is whole, and that nobody came to know of.
 //
 // Names in a target are CLUSTER/SERVICE/ID.*. Nothing is read as a backup, and
 // nothing is removed, that a manifest or a note of this cluster and service

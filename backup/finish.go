@@ -74,7 +74,7 @@ func (m Manifest) compare(size int64, sum []byte) error {
 	return nil
 }
 
-// clean removes what failed, and the notes of what did not. It goes on after
+// clean removes what failed, and the notes of what is not held. It goes on after
 // the job's context has ended.
 func (j Job) clean(ctx context.Context, m Manifest, ends []*end) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
@@ -84,6 +84,9 @@ func (j Job) clean(ctx context.Context, m Manifest, ends []*end) {
 		wg.Go(func() {
 			defer e.cancel()
 			if e.stalled {
+				return
+			}
+			if e.err == nil && j.Hold {
 				return
 			}
 			if e.err == nil {

@@ -41,6 +41,9 @@ type Job struct {
 	Dumper  Dumper
 	// LowPriority uses one core to compress with.
 	LowPriority bool
+	// Hold leaves the notes of what is whole until Release: where the caller ends
+	// before anybody knows of the backup, a Sweep finds it by them.
+	Hold bool
 	// Stall is how long a target may take for one part of the archive before
 	// it is given up; 5 min by default.
 	Stall time.Duration

@@ -10,9 +10,10 @@ import (
 )
 
 // Sweep removes what runs that were cut off have left in a target: archives
-// with a note and no manifest. Those of ids for which busy is true are left
-// alone. It returns the ids that it has cleaned up after.
-func Sweep(ctx context.Context, t Target, p Place, busy func(id string) bool) ([]string, error) {
+// with a note and no manifest, and backups that are whole and still held, where
+// known says that nobody knows of them. It returns the ids that it has cleaned
+// up after. No run of the place may be under way.
+func Sweep(ctx context.Context, t Target, p Place, known func(id string) bool) ([]string, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
@@ -27,10 +28,10 @@ func Sweep(ctx context.Context, t Target, p Place, busy func(id string) bool) ([
 	var errs []error
 	for _, name := range names {
 		id, isNote := strings.CutSuffix(name, noteExt)
-		if !isNote || busy(id) {
+		if !isNote {
 			continue
 		}
-		if err := sweepOne(ctx, t, p, id); err != nil {
+		if err := sweepOne(ctx, t, p, id, known(id)); err != nil {
 			errs = append(errs, fmt.Errorf("clean up after %s in %s: %w", id, t, err))
 			continue
 		}
@@ -39,19 +40,27 @@ func Sweep(ctx context.Context, t Target, p Place, busy func(id string) bool) ([
 	return swept, errors.Join(errs...)
 }
 
-func sweepOne(ctx context.Context, t Target, p Place, id string) error {
+func sweepOne(ctx context.Context, t Target, p Place, id string, known bool) error {
 	note, err := readNote(ctx, t, p, id)
 	if err != nil {
 		return err
 	}
 	switch _, err := ReadManifest(ctx, t, p, id); {
-	case err == nil:
+	case err == nil && known:
 		// It was done but for this.
 		return t.Remove(ctx, p.note(id))
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged):
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged):
 		return err
 	}
 	return discard(ctx, t, p, note)
+}
+
+// Release ends the hold of a backup that is known now.
+func Release(ctx context.Context, t Target, p Place, id string) error {
+	if err := p.validate(); err != nil {
+		return err
+	}
+	return t.Remove(ctx, p.note(id))
 }
 
 // readNote reads a note of ours; any other file of that name is an error, and

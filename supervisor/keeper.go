@@ -204,11 +204,16 @@ func (k *keeper) tell(ctx context.Context, c state.Cluster, w *work, cmd state.F
 	for {
 		refused, err := k.report.Propose(ctx, cmd)
 		if err == nil && (len(refused) == 0 || refused[0] == nil) {
+			k.release(ctx, c, cmd.Record)
 			return true
 		}
 		if err == nil {
 			now, _ := k.replica.Current()
-			if _, known := now.FindBackup(w.task.Backup); cmd.Record != nil && !known {
+			_, known := now.FindBackup(w.task.Backup)
+			switch {
+			case known:
+				k.release(ctx, c, cmd.Record)
+			case cmd.Record != nil:
 				k.log.WarnContext(ctx, "a backup came too late and is removed", "backup", w.task.Backup, "err", refused[0])
 				if err := k.discard(ctx, c, w.task); err != nil {
 					k.log.WarnContext(ctx, "it could not be removed", "backup", w.task.Backup, "err", err)
@@ -221,6 +226,20 @@ func (k *keeper) tell(ctx context.Context, c state.Cluster, w *work, cmd state.F
 		case <-ctx.Done():
 			return false
 		case <-time.After(tellAgain):
+		}
+	}
+}
+
+// release ends the hold of a backup that the state has now. Until then the next
+// backup removes it: it would be there for ever where this host ended before it
+// was told, and was lost.
+func (k *keeper) release(ctx context.Context, c state.Cluster, r *state.BackupRecord) {
+	if r == nil {
+		return
+	}
+	for _, t := range k.targets(c, r.Copies) {
+		if err := backup.Release(ctx, t, place(c, r.Service), r.ID); err != nil {
+			k.log.WarnContext(ctx, "the note of a backup stays until the next one", "backup", r.ID, "target", t.String(), "err", err)
 		}
 	}
 }

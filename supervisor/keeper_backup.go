@@ -63,9 +63,9 @@ func (u unusable) Names(context.Context, string) ([]string, error) { return nil,
 
 func (u unusable) Remove(context.Context, string) error { return u.err }
 
-// backup takes the backup of a task. What an earlier life has left of this or
-// other tasks is removed first; where it had finished all but telling, that is
-// told now.
+// backup takes the backup of a task. Where an earlier life had finished it all
+// but telling, that is told now; what others that were cut off have left is
+// removed first.
 func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *state.FinishTask) error {
 	b := c.Spec.BackupOf(w.task.Service)
 	if b == nil {
@@ -73,8 +73,16 @@ func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *stat
 	}
 	targets := k.targets(c, b.To)
 	p := place(c, w.task.Service)
+	if m, copies, ok := taken(ctx, targets, p, w.task.Backup); ok {
+		cmd.Record = record(m, copies)
+		return nil
+	}
 	for _, t := range targets {
-		swept, err := backup.Sweep(ctx, t, p, func(string) bool { return false })
+		// The state that has this task has the backups of all before it.
+		swept, err := backup.Sweep(ctx, t, p, func(id string) bool {
+			_, known := c.Backups.Get(state.BackupKey(w.task.Service, id))
+			return known
+		})
 		if err != nil {
 			// The backup itself will say what is wrong with the target.
 			k.log.WarnContext(ctx, "cannot clean up", "err", err)
@@ -83,17 +91,13 @@ func (k *keeper) backup(ctx context.Context, c state.Cluster, w *work, cmd *stat
 			k.log.InfoContext(ctx, "removed what backups that were cut off had left", "target", t.String(), "backups", swept)
 		}
 	}
-	if m, copies, ok := taken(ctx, targets, p, w.task.Backup); ok {
-		cmd.Record = record(m, copies)
-		return nil
-	}
 	db, err := k.inUse(c, w.task.Service)
 	if err != nil {
 		return err
 	}
 	m, copies, err := backup.Job{
 		Place: p, ID: w.task.Backup, Recipients: b.EncryptTo, Targets: targets, Dumper: db,
-		LowPriority: b.LowPriority, Now: k.now, Progress: w.progress,
+		LowPriority: b.LowPriority, Hold: true, Now: k.now, Progress: w.progress,
 	}.Run(ctx)
 	if err != nil {
 		return err
