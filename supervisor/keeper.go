@@ -109,12 +109,15 @@ func (k *keeper) begin(ctx context.Context, c state.Cluster, wg *sync.WaitGroup)
 		if k.working[t.ID] != nil || k.told[t.ID] {
 			continue
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		whileWanted, cancel := context.WithCancel(ctx)
 		w := &work{task: t, progress: &backup.Progress{}, begun: k.now(), cancel: cancel}
 		k.working[t.ID] = w
 		wg.Go(func() {
 			defer cancel()
-			told := k.do(ctx, c, w)
+			cmd, ended := k.do(whileWanted, c, w)
+			// Once it is committed the task is not wanted any more, and this host
+			// may see that before it has the answer.
+			told := ended && k.tell(ctx, c, w, cmd)
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			delete(k.working, t.ID)
@@ -149,13 +152,13 @@ func (k *keeper) progress() []api.TaskProgress {
 	return out
 }
 
-// do does a task and tells how it went. When the context ends it tells nothing:
-// either nobody waits for it any more, or the next life does it.
-func (k *keeper) do(ctx context.Context, c state.Cluster, w *work) (told bool) {
+// do does a task and returns how it went. When the context ends there is nothing
+// to tell: either nobody waits for it any more, or the next life does it.
+func (k *keeper) do(ctx context.Context, c state.Cluster, w *work) (cmd state.FinishTask, ended bool) {
 	t := w.task
 	log := k.log.With("task", t.ID, "kind", t.Kind, "service", t.Service)
 	log.InfoContext(ctx, "task begins", "backup", t.Backup)
-	cmd := state.FinishTask{ID: t.ID, Service: t.Service}
+	cmd = state.FinishTask{ID: t.ID, Service: t.Service}
 	var err error
 	switch t.Kind {
 	case state.TaskBackup:
@@ -171,7 +174,7 @@ func (k *keeper) do(ctx context.Context, c state.Cluster, w *work) (told bool) {
 	}
 	if ctx.Err() != nil {
 		log.InfoContext(ctx, "task is cut off", "err", err)
-		return false
+		return cmd, false
 	}
 	if err != nil {
 		cmd.Error = brief(err)
@@ -179,13 +182,7 @@ func (k *keeper) do(ctx context.Context, c state.Cluster, w *work) (told bool) {
 	} else {
 		log.InfoContext(ctx, "task is done", "detail", cmd.Detail)
 	}
-	told = k.tell(ctx, c, w, cmd)
-	if told && t.Kind == state.TaskRestore {
-		if err := os.Remove(filepath.Join(k.notes, t.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			log.WarnContext(ctx, "cannot remove the note of a restore", "err", err)
-		}
-	}
-	return told
+	return cmd, true
 }
 
 // brief is an error as it enters the state: on one line, and not without end.
@@ -203,6 +200,11 @@ func brief(err error) string {
 func (k *keeper) tell(ctx context.Context, c state.Cluster, w *work, cmd state.FinishTask) (told bool) {
 	for {
 		refused, err := k.report.Propose(ctx, cmd)
+		if err == nil && w.task.Kind == state.TaskRestore {
+			if err := os.Remove(filepath.Join(k.notes, w.task.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				k.log.WarnContext(ctx, "cannot remove the note of a restore", "err", err)
+			}
+		}
 		if err == nil && (len(refused) == 0 || refused[0] == nil) {
 			k.release(ctx, c, cmd.Record)
 			return true
