@@ -153,9 +153,17 @@ func TestADatabaseOutsideIsBackedUpTriedAndRestored(t *testing.T) {
 			t.Error(r.Error)
 		}
 	})
+	t.Run("with an image that runs no database", func(t *testing.T) {
+		c := h.state()
+		db.Login.Image, s.spec.Hash = dbtest.Image(t), "2" // it needs to be told which
+		propose(t, h, state.SetSpec{Spec: s.spec, Base: c.Spec.Revision, Host: "a"})
+		if r := order(api.TaskOrder{Kind: state.TaskDrill, Backup: first.Backup}); !strings.Contains(r.Error, "ended before its database was ready") || !strings.Contains(r.Error, "exit code is 2") {
+			t.Errorf("error %q", r.Error)
+		}
+	})
 	t.Run("without an image", func(t *testing.T) {
 		c := h.state()
-		db.Login.Image, s.spec.Hash = "", "2"
+		db.Login.Image, s.spec.Hash = "", "3"
 		propose(t, h, state.SetSpec{Spec: s.spec, Base: c.Spec.Revision, Host: "a"})
 		const want = "names no verify_image"
 		if _, err := b.BeginTask(t.Context(), api.TaskOrder{Kind: state.TaskDrill, Backup: first.Backup, By: "ops"}); err == nil || !strings.Contains(err.Error(), want) {

@@ -190,6 +190,9 @@ func (k *keeper) awaitScratch(ctx context.Context, db dump.Engine, id string) er
 				return nil
 			}
 		}
+		if errors.Is(err, engine.ErrNotRunning) {
+			return fmt.Errorf("the scratch container has ended before its database was ready: %w", err)
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the database in the scratch container is not ready: %w", errors.Join(ctx.Err(), err))

@@ -28,11 +28,15 @@ type Command struct {
 
 // Run runs a command in a container of ours, or in a scratch container, and
 // returns its exit code. When the context ends Run returns; the command may go
-// on, and can know by its input that nobody waits for it.
+// on, and can know by its input that nobody waits for it. The error wraps
+// ErrNotRunning where the container does not run.
 func (e *Engine) Run(ctx context.Context, id string, c Command) (exitCode int, err error) {
 	found, err := e.look(ctx, id)
 	if err == nil && !e.owns(found) && found.Config.Labels[LabelScratch] != e.cluster {
 		err = fmt.Errorf("%w of cluster %s", agent.ErrNoContainer, e.cluster)
+	}
+	if err == nil && !found.State.Running {
+		err = fmt.Errorf("%w: it is %s, its exit code is %d", ErrNotRunning, found.State.Status, found.State.ExitCode)
 	}
 	if err == nil {
 		o := container.ExecOptions{Cmd: c.Argv, Env: c.Env, AttachStdin: true}
