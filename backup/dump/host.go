@@ -83,7 +83,7 @@ func (w wide) ReadFrom(r io.Reader) (int64, error) {
 			_ = fd.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, wideBytes) })
 		}
 	}
-	return io.CopyBuffer(onlyWriter{w.Writer}, onlyReader{r}, make([]byte, readBytes))
+	return io.CopyBuffer(onlyWriter(w), onlyReader{r}, make([]byte, readBytes))
 }
 
 // onlyWriter hides other ways to copy, which would not use the buffer.
