@@ -65,18 +65,30 @@ func TestBackups(t *testing.T) {
 	}
 }
 
-func TestTheStatusTellsOfDatabasesOutside(t *testing.T) {
-	b := apitest.Example()
+// backedUpOutside is the example with a database outside, not backed up yet, and
+// what has its first backup fail.
+func backedUpOutside() (b *apitest.Backend, fail func()) {
+	b = apitest.Example()
 	c, _ := b.State()
 	s := apitest.ExampleSpec()
 	s.Databases = append(s.Databases, state.Database{Name: "orders", Engine: "postgres", Address: "10.0.0.9:5432",
 		Backup: &state.Backup{Engine: "postgres", Schedule: "@daily", To: []string{"/b"}}})
 	s.Hash = "with a database outside"
 	b.Must(state.SetSpec{Spec: s, Base: c.Spec.Revision})
-	h := handler(b)
-	target := client(t, api.Target{URL: serve(t, h).URL})
+	return b, func() {
+		host, _, _ := c.Hosts.First()
+		b.Must(state.BeginTask{Kind: state.TaskBackup, Service: "orders", Host: host, By: "schedule"})
+		c, _ := b.State()
+		task, _ := c.Tasks.Get("orders")
+		b.Must(state.FinishTask{ID: task.ID, Service: "orders", Error: "no route to host"})
+	}
+}
+
+func TestTheStatusTellsOfDatabasesOutside(t *testing.T) {
+	b, fail := backedUpOutside()
+	c := client(t, api.Target{URL: serve(t, handler(b)).URL})
 	problem := func() string {
-		got, err := target.Status(t.Context())
+		got, err := c.Status(t.Context())
 		if err != nil || len(got.Outside) != 1 || got.Outside[0].Service != "orders" {
 			t.Fatalf("%+v, %v", got.Outside, err)
 		}
@@ -85,11 +97,7 @@ func TestTheStatusTellsOfDatabasesOutside(t *testing.T) {
 	if p := problem(); p != "" {
 		t.Errorf("before the first run: %q", p)
 	}
-	host, _, _ := c.Hosts.First()
-	b.Must(state.BeginTask{Kind: state.TaskBackup, Service: "orders", Host: host, By: "schedule"})
-	c, _ = b.State()
-	task, _ := c.Tasks.Get("orders")
-	b.Must(state.FinishTask{ID: task.ID, Service: "orders", Error: "no route to host"})
+	fail()
 	if p := problem(); p != "the last backup failed: no route to host" {
 		t.Errorf("after a failure: %q", p)
 	}

@@ -63,16 +63,31 @@ func browse(t *testing.T, url string) (dom, console string) {
 	return string(out), complaints.String()
 }
 
+// shown is the page of a backend in a real browser. The browser's virtual time
+// stands still while a stream is open, so the streams end at once.
+func shown(t *testing.T, b *apitest.Backend) (dom, console string) {
+	t.Helper()
+	stopping := make(chan struct{})
+	close(stopping)
+	return browse(t, serve(t, handler(b, func(o *api.Options) { o.Stopping = stopping })).URL)
+}
+
+func TestThePageShowsDatabasesOutside(t *testing.T) {
+	b, fail := backedUpOutside()
+	fail()
+	dom, _ := shown(t, b)
+	for _, want := range []string{`<span class="name">orders</span><span class="small">postgres, outside</span>`, "backup: the last backup failed: no route to host"} {
+		if !strings.Contains(dom, want) {
+			t.Errorf("the page does not show %s", want)
+		}
+	}
+}
+
 func TestThePageShowsTheClusterInARealBrowser(t *testing.T) {
 	b := apitest.Example()
 	b.Must(state.ReportSpecError{Host: "alpha", Problem: "docker-compose.prod.yml:7:5: services.backend.imge: unknown key"})
 	note(b, "<img src=x onerror=alert(1)> is only text")
-	// The browser's virtual time stands still while a stream is open, so the
-	// streams end at once.
-	stopping := make(chan struct{})
-	close(stopping)
-	s := serve(t, handler(b, func(o *api.Options) { o.Stopping = stopping }))
-	dom, console := browse(t, s.URL)
+	dom, console := shown(t, b)
 	for _, want := range []string{
 		`<span class="name">backend</span><span class="count">3 / 4</span>`,
 		`min 2 · max 12`,

@@ -80,6 +80,13 @@ function backups(b) {
   return lines;
 }
 
+// outside is a database that is backed up and runs elsewhere.
+function outside(b) {
+  return make("article", "card",
+    make("div", "head", make("span", "name", b.service), make("span", "small", `${b.engine}, outside`)),
+    ...backups(b));
+}
+
 function row(i, now) {
   const phase = make("span", i.sick ? "failed" : i.phase, (i.sick ? "sick" : i.phase) + (i.outdated ? " (old)" : "") + (i.canary ? " (canary)" : ""));
   if (i.sick || i.reason) phase.title = i.sick || i.reason;
@@ -165,7 +172,7 @@ async function refresh() {
     banner("problems", status.spec.problems.map((p) => `The edit on ${p.host} is not in force, revision ${status.spec.revision} goes on:\n${p.problem}`).join("\n\n"));
     banner("paused", status.spec.state === "paused" ? `Revision ${status.spec.revision} is paused: ${status.spec.why}` : "");
     banner("canary", canary(status.canary));
-    $("services").replaceChildren(...status.services.map(card));
+    $("services").replaceChildren(...status.services.map(card), ...(status.outside || []).map(outside));
     $("hosts").replaceChildren(...status.hosts.map((h) => hostRow(h, status.at)));
     $("certs").replaceChildren(...certs.certs.map(certRow));
     $("certs-section").hidden = certs.certs.length === 0;
