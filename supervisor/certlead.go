@@ -163,7 +163,7 @@ func blamed(c state.Cluster, detail string) string {
 }
 
 // askRenewal asks the CA when it wants a certificate to be renewed. Where it
-// does not say, two thirds of its life stand.
+// does not say, what was planned stands.
 func (k *certKeeper) askRenewal(ctx context.Context, t state.TLS, cert state.Certificate) bool {
 	asking, cancel := context.WithTimeout(ctx, renewalWithin)
 	at, err := k.manager.RenewalTime(asking, settingsOf(t), []byte(cert.Chain))
@@ -171,11 +171,8 @@ func (k *certKeeper) askRenewal(ctx context.Context, t state.TLS, cert state.Cer
 	if err != nil {
 		k.log.DebugContext(ctx, "the CA does not say when to renew", "name", cert.Name, "err", err)
 	}
-	if at.IsZero() || at.After(cert.NotAfter) {
-		at = cert.RenewAt
-	}
 	if ctx.Err() != nil {
 		return false
 	}
-	return k.propose(ctx, state.PlanRenewal{Name: cert.Name, Fingerprint: cert.Fingerprint, RenewAt: at.UTC()}) == nil
+	return k.propose(ctx, state.PlanRenewal{Name: cert.Name, Fingerprint: cert.Fingerprint, RenewAt: plan.Renewal(cert, at)}) == nil
 }

@@ -16,6 +16,10 @@ type CertOrder struct {
 	Why   string
 }
 
+// siteWithin is how long the hosts get to have their nginx serve what a new file
+// names, before a CA is sent there: it would be told 404, and counts failures.
+const siteWithin = 3 * time.Second
+
 // Certificates returns which certificates to order now, the most urgent first,
 // and when to look again if nothing happens; zero where only a change of the
 // state matters.
@@ -23,8 +27,9 @@ type CertOrder struct {
 // A name is due when it has no certificate, when its certificate is to be
 // renewed, when the CA that the file names is another one, when an operator
 // demands it, or when the end of its last order was never recorded, because who
-// ordered has died or lost the leadership meanwhile; not before the pause after its last failure is over, which a
-// demand does not wait for. Certificates that expire soonest come first, then
+// ordered has died or lost the leadership meanwhile; not before the pause after
+// its last failure is over, which a demand does not wait for, nor the first time
+// in the first seconds of a file. Certificates that expire soonest come first, then
 // names without one, those with the fewest failures first: so that what works
 // goes on working, and wrong names are the last to use up the orders of a day.
 func Certificates(c state.Cluster, now time.Time) (due []CertOrder, next time.Time) {
@@ -55,6 +60,9 @@ func Certificates(c state.Cluster, now time.Time) (due []CertOrder, next time.Ti
 			o.Why = "an operator demands it"
 		case !has:
 			o.Why, at = "it has none", order.Next
+			if r, ok := c.Releases.Get(state.ReleaseKey(c.Spec.Revision)); ok && order.Next.IsZero() {
+				at = r.At.Add(siteWithin)
+			}
 		case cert.CA == "":
 			continue // an operator has brought it, and brings the next one
 		case !order.Began.IsZero() && order.Ended.IsZero():
@@ -93,4 +101,23 @@ func rank(first bool) int {
 		return 1
 	}
 	return 0
+}
+
+// renewalReserve is the part of a certificate's life, one in so many, that is
+// left for its renewal.
+const renewalReserve = 10
+
+// Renewal is when to renew a certificate whose CA wants that at a time of its
+// own choice, zero for none. CAs may choose any until the certificate's end (RFC
+// 9773, section 4.2); the last tenth of its life is left for the renewal itself.
+// What is later than the end stands for nothing.
+func Renewal(cert state.Certificate, wanted time.Time) time.Time {
+	latest := cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore) / renewalReserve)
+	switch {
+	case wanted.IsZero() || wanted.After(cert.NotAfter):
+		return cert.RenewAt.UTC()
+	case wanted.After(latest):
+		return latest.UTC()
+	}
+	return wanted.UTC()
 }

@@ -24,6 +24,27 @@ func certified(hosts ...string) state.Cluster {
 	return c
 }
 
+// came says when the file in force came.
+func came(c *state.Cluster, at time.Time) {
+	c.Releases = c.Releases.Put(state.ReleaseKey(c.Spec.Revision), state.Release{Revision: c.Spec.Revision, At: at})
+}
+
+func TestRenewalLeavesTimeForItself(t *testing.T) {
+	born := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	cert := state.Certificate{NotBefore: born, NotAfter: born.Add(100 * time.Hour), RenewAt: born.Add(66 * time.Hour)}
+	for wanted, want := range map[time.Duration]time.Duration{
+		-time.Hour: -time.Hour, 50 * time.Hour: 50 * time.Hour, 90 * time.Hour: 90 * time.Hour,
+		91 * time.Hour: 90 * time.Hour, 100 * time.Hour: 90 * time.Hour, 101 * time.Hour: 66 * time.Hour,
+	} {
+		if got := plan.Renewal(cert, born.Add(wanted)).Sub(born); got != want {
+			t.Errorf("wanted after %s: %s, want %s", wanted, got, want)
+		}
+	}
+	if got := plan.Renewal(cert, time.Time{}); got != cert.RenewAt {
+		t.Errorf("a CA that says nothing: %s", got)
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
@@ -47,6 +68,12 @@ func TestCertificates(t *testing.T) {
 	}{
 		"nothing to do without x-supervisor.tls": {[]string{"a.test"}, func(c *state.Cluster) { c.Spec.TLS = nil }, "", 0},
 		"a new name":                             {[]string{"A.test"}, nil, "a.test (it has none)", 0},
+		"a name of a new file waits for nginx":   {[]string{"a.test"}, func(c *state.Cluster) { came(c, now.Add(-time.Second)) }, "", 2 * time.Second},
+		"not for long":                           {[]string{"a.test"}, func(c *state.Cluster) { came(c, now.Add(-3*time.Second)) }, "a.test (it has none)", 0},
+		"nor does a renewal": {[]string{"a.test"}, func(c *state.Cluster) {
+			came(c, now)
+			cert(c, "a.test", -time.Second, 30*day)
+		}, "renew a.test (it is to be renewed)", 0},
 		"a good certificate waits": {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", 5*day, 30*day) }, "",
 			5 * day},
 		"two thirds are over":       {[]string{"a.test"}, func(c *state.Cluster) { cert(c, "a.test", -time.Second, 30*day) }, "renew a.test (it is to be renewed)", 0},

@@ -63,7 +63,7 @@ func (s *site) get(host string, trust *x509.CertPool) (body string, leaf *x509.C
 	return string(data), resp.TLS.PeerCertificates[0], err
 }
 
-// Certificates that live for half a minute are renewed under load by the real
+// Certificates that live for less than a minute are renewed under load by the real
 // daemon, and no fresh connection fails.
 func TestShortLivedCertificatesUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -78,7 +78,7 @@ func TestShortLivedCertificatesUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := certstest.Start(t, certstest.Options{HTTPPort: n, Life: 30 * time.Second, NonceReject: 5})
+	p := certstest.Start(t, certstest.Options{HTTPPort: n, Life: 50 * time.Second, NonceReject: 5})
 	s.secure(image, p, "www.example.com")
 	trust := p.Trust()
 	s.eventually("wait for the first certificate", func() string {
