@@ -86,12 +86,11 @@ func (j Job) clean(ctx context.Context, m Manifest, ends []*end) {
 			if e.stalled {
 				return
 			}
-			if e.err == nil && j.Hold {
-				return
-			}
 			if e.err == nil {
-				// A note that stays is removed by the next Sweep.
-				_ = e.target.Remove(ctx, j.note(m.ID))
+				if !j.Hold {
+					// A note that stays is removed by the next Sweep.
+					_ = e.target.Remove(ctx, j.note(m.ID))
+				}
 				return
 			}
 			var err error
