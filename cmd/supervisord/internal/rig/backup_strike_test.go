@@ -18,7 +18,6 @@ import (
 	"github.com/supervisord/supervisord/backup/sink"
 	"github.com/supervisord/supervisord/cmd/supervisord/internal/rig"
 	"github.com/supervisord/supervisord/supervisor/api"
-	"github.com/supervisord/supervisord/supervisor/state"
 )
 
 // strikes are what may happen to a backup.
@@ -55,9 +54,9 @@ func (v *vault) strike(how string, cut *cutter) (undo func()) {
 	return undo
 }
 
-// killDatabase kills the database with its container, but where that has served
-// for less than a minute, which is a crash loop and given pauses: there one of
-// its processes, so that it ends all connections and recovers.
+// killDatabase kills the database with its container, but where that would be a
+// crash loop: there one of its processes, so that it ends all connections and
+// recovers.
 func (v *vault) killDatabase() error {
 	v.t.Helper()
 	var db api.Instance
@@ -66,21 +65,11 @@ func (v *vault) killDatabase() error {
 			db = i
 		}
 	}
-	if time.Since(db.PhaseAt) < 61*time.Second {
+	if time.Since(db.PhaseAt) < noLoop {
 		_, err := rig.Docker(v.ctx, "exec", "pg-1", "sh", "-c", `for p in /proc/[0-9]*; do read -r name <$p/comm 2>/dev/null && [ "$name" = postgres ] && [ "${p#/proc/}" != 1 ] && kill -9 "${p#/proc/}" && exit; done; exit 1`)
 		return err
 	}
-	if _, err := rig.Docker(v.ctx, "kill", "pg-1"); err != nil {
-		return err
-	}
-	v.eventually("the database is missed", func() string {
-		for _, i := range v.instances() {
-			if i.ID == db.ID && i.Phase == state.Ready {
-				return "not yet"
-			}
-		}
-		return ""
-	})
+	v.kill(db)
 	return nil
 }
 
@@ -228,10 +217,7 @@ func (v *vault) target(name string) backup.Target {
 // upload that was begun.
 func (v *vault) bucketHasNothingElse() {
 	v.t.Helper()
-	known := map[string]bool{}
-	for _, b := range v.backups("").Backups {
-		known[b.ID] = true
-	}
+	known := v.known()
 	all, err := v.objects.ListBucket("bucket", nil, gofakes3.ListBucketPage{})
 	if err != nil {
 		v.t.Fatal(err)

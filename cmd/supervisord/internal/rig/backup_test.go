@@ -165,6 +165,16 @@ func (v *vault) backups(service string) api.Backups {
 	return all
 }
 
+// known are the ids of all backups.
+func (v *vault) known() map[string]bool {
+	v.t.Helper()
+	ids := map[string]bool{}
+	for _, b := range v.backups("").Backups {
+		ids[b.ID] = true
+	}
+	return ids
+}
+
 // nothingLeft wants no scratch container, and no file that no backup has.
 func (v *vault) nothingLeft() {
 	v.t.Helper()
@@ -173,10 +183,7 @@ func (v *vault) nothingLeft() {
 		if out, err := rig.Docker(v.ctx, "ps", "-aq", "--filter", "label=io.supervisord.scratch="+id); err != nil || out != "" {
 			return fmt.Sprintf("scratch containers %q, %v", out, err)
 		}
-		known := map[string]bool{}
-		for _, b := range v.backups("").Backups {
-			known[b.ID] = true
-		}
+		known := v.known()
 		var left []string
 		_ = filepath.WalkDir(v.dir, func(p string, e os.DirEntry, err error) error {
 			if err == nil && !e.IsDir() {

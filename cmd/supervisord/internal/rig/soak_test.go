@@ -69,27 +69,35 @@ func TestSoak(t *testing.T) {
 	}
 }
 
+// noLoop is how long an instance must have served for its end to be no part of a
+// crash loop, which is given pauses.
+const noLoop = 61 * time.Second
+
+// kill kills an instance and waits until the daemon knows.
+func (s *site) kill(victim api.Instance) {
+	s.t.Helper()
+	if _, err := rig.Docker(s.ctx, "kill", victim.Container); err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually("wait until it is noticed", func() string {
+		for _, i := range s.instances() {
+			if i.ID == victim.ID && i.Phase == state.Ready {
+				return "it is ready still"
+			}
+		}
+		return ""
+	})
+}
+
 // kills kills one instance after the other, always the one that has served the
-// longest, and for more than a minute: sooner is a crash loop, which is given
-// pauses.
-// A request that is in flight in it is lost, unless it may be repeated; what
-// comes until nginx knows is tried at another one.
+// longest. A request that is in flight in it is lost, unless it may be repeated;
+// what comes until nginx knows is tried at another one.
 func (s *site) kills(t *testing.T, load demo.LoadOptions) {
 	_, end := s.load(load)
 	for range *soakKills {
 		victim := slices.MinFunc(s.ready(6), func(a, b api.Instance) int { return a.PhaseAt.Compare(b.PhaseAt) })
-		time.Sleep(time.Until(victim.PhaseAt.Add(61 * time.Second)))
-		if _, err := rig.Docker(s.ctx, "kill", victim.Container); err != nil {
-			t.Fatal(err)
-		}
-		s.eventually("wait until it is noticed", func() string {
-			for _, i := range s.instances() {
-				if i.ID == victim.ID && i.Phase == state.Ready {
-					return "it is ready still"
-				}
-			}
-			return ""
-		})
+		time.Sleep(time.Until(victim.PhaseAt.Add(noLoop)))
+		s.kill(victim)
 	}
 	s.ready(6)
 	r := end()
